@@ -1,0 +1,1 @@
+"""From raw crawl to training text."""

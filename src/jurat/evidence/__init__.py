@@ -1,0 +1,1 @@
+"""The spine: estimates, receipts, the ledger."""

@@ -1,0 +1,1 @@
+"""From a change to its effect."""

@@ -1,0 +1,1 @@
+"""From human judgement to preference data."""

@@ -1,0 +1,1 @@
+"""Metrics as SQL files that return sufficient statistics."""

@@ -1,0 +1,1 @@
+"""Raw data to the lake: tables, snapshots, importers, query engines."""

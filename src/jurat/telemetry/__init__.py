@@ -1,0 +1,1 @@
+"""From production traffic to metrics."""

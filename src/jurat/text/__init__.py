@@ -1,0 +1,1 @@
+"""Text kernels over Arrow string buffers."""
