@@ -82,6 +82,8 @@ class UnknownName(SpecError):
         The name that was asked for.
     known
         The names that exist; near ones are suggested, and all are listed when they are few.
+    place
+        Where it was asked for: a file, a file and a key.
 
     Examples
     --------
@@ -91,12 +93,12 @@ class UnknownName(SpecError):
       next: did you mean 'refusal_rate'? (known: error_rate, refusal_rate)
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], *, place: str = "") -> None:
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=1)
         shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "") if names else "none"
         advice = f"did you mean {near[0]!r}? (known: {shown})" if near else f"known: {shown}"
-        super().__init__(f"unknown {kind}", seen=repr(name), next_step=advice)
+        super().__init__(f"{place}: unknown {kind}" if place else f"unknown {kind}", seen=repr(name), next_step=advice)
         self.name = name
         self.known = names
 

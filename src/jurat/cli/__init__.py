@@ -1,1 +1,121 @@
-"""The command line face."""
+"""The command line: faces, no logic.
+
+Commands are named by import strings and loaded when they are called, so that ``jurat --help`` answers at once.
+Results go to stdout, progress and messages to stderr. Exit codes: 0 pass, 1 error, 2 usage, 3 fail, 4 not enough
+evidence, 5 invalid.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from jurat import __version__
+from jurat.errors import JuratError
+
+__all__ = ["build_app", "main"]
+
+_COMMANDS = {
+    "demo": ("jurat.cli.demo:demo", "Simulate a small world and carry one decision through it."),
+    "review": ("jurat.cli.launch:review", "Hold a release against a launch bar; write verdict, dossier and ledger."),
+    "verify": ("jurat.cli.verify:verify", "Check a review, a ledger or one number against everything it rests on."),
+}
+
+_GROUPS = {
+    "bar": (
+        "Launch bars: check, freeze, waive.",
+        {
+            "check": ("jurat.cli.launch:check", "Read a bar and say what it demands."),
+            "freeze": ("jurat.cli.launch:freeze", "Sign a bar before the data are seen."),
+            "waive": ("jurat.cli.launch:waive", "Sign a waiver for one clause, with owner, scope and expiry."),
+        },
+    ),
+    "evals": (
+        "Model outputs to scores.",
+        {
+            "table": ("jurat.cli.evals:table", "Every model's value and risk rate, with intervals."),
+            "silver": ("jurat.cli.evals:silver", "What cheap labels would have said, and how many audits mend them."),
+        },
+    ),
+    "metrics": (
+        "Metric files: list, show, test, run.",
+        {
+            "list": ("jurat.cli.metrics:list_metrics", "The metrics there are."),
+            "show": ("jurat.cli.metrics:show", "One metric: its question, owner and SQL."),
+            "test": ("jurat.cli.metrics:test", "Lint metric files and run their examples."),
+            "run": ("jurat.cli.metrics:run", "Measure a metric on a lake, with intervals."),
+        },
+    ),
+    "lake": (
+        "The lake: import, look, snapshot, compact.",
+        {
+            "import": ("jurat.cli.lake:import_files", "Bring files into a table as a source mapping says."),
+            "show": ("jurat.cli.lake:show", "Tables, versions and sizes."),
+            "snapshot": ("jurat.cli.lake:snapshot", "Pin the versions that are there now."),
+            "compact": ("jurat.cli.lake:compact", "Merge small files."),
+            "vacuum": ("jurat.cli.lake:vacuum", "Remove files that no version in use names."),
+        },
+    ),
+    "ledger": (
+        "The ledger: show, verify, export.",
+        {
+            "show": ("jurat.cli.ledger:show", "The entries of a ledger."),
+            "verify": ("jurat.cli.ledger:verify", "Check every entry, the chain and the signatures."),
+            "export": ("jurat.cli.ledger:export", "Write in-toto statements in DSSE envelopes."),
+            "key": ("jurat.cli.ledger:key", "Your public key, to hand to those who verify."),
+        },
+    ),
+    "simulate": (
+        "Worlds with known truth.",
+        {"assistant": ("jurat.cli.simulate:assistant", "A deployed assistant: users, tiers, two releases, audits.")},
+    ),
+}
+
+_EPILOGUE = "Begin with: jurat demo.   Exit codes: 0 pass, 1 error, 2 usage, 3 fail, 4 not enough evidence, 5 invalid."
+
+
+def build_app() -> App:
+    """Build the command tree; nothing but the parser is imported."""
+    app = App(
+        name="jurat",
+        help="Evidence, sworn and checked: from raw crawl to launch.",
+        help_epilogue=_EPILOGUE,
+        version=__version__,
+        result_action="return_value",
+    )
+    for name, (target, text) in _COMMANDS.items():
+        app.command(target, name=name, help=text)
+    for name, (text, commands) in _GROUPS.items():
+        group = App(name=name, help=text, result_action="return_value")
+        for verb, (target, line) in commands.items():
+            group.command(target, name=verb, help=line)
+        app.command(group)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in tokens
+    if debug:
+        tokens.remove("--debug")
+    try:
+        code = build_app()(tokens, exit_on_error=False, print_error=True)
+    except CycloptsError:
+        sys.exit(2)
+    except JuratError as error:
+        if debug:
+            raise
+        print(f"jurat: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output left early (jurat … | head): not a failure of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except KeyboardInterrupt:
+        print("jurat: stopped; nothing half-written was left", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)

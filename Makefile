@@ -1,0 +1,80 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Nothing but Python 3.11+ (with pip) and make is needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CORE := $(VENV)/.core-installed
+DEV := $(VENV)/.dev-installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Numba and the engines take what they find; two threads are what the reference machine has.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow test-engines check lint types layers docs docs-serve bench bench-stats bench-metrics format lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Jurat needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.12 demo")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(CORE): requirements/core.lock pyproject.toml | $(BIN)/python
+	@echo "installing Jurat into $(VENV) (once)" >&2
+	@$(PIP) install --require-hashes -r requirements/core.lock
+	@$(PIP) install --require-hashes -r requirements/build.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEV): requirements/dev.lock $(CORE)
+	@echo "installing what tests, checks and docs need into $(VENV) (once)" >&2
+	@$(PIP) install --require-hashes -r requirements/dev.lock
+	@touch $@
+
+demo: $(CORE) ## Simulate a small world, freeze a bar, review a release, verify the dossier
+	@$(BIN)/jurat demo --out demo
+
+test: $(DEV) ## The default lane: doctests, oracles, faults, bad input, real data (under 5 minutes)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not engines"
+
+test-slow: $(DEV) ## Long simulations and soak runs
+	@$(BIN)/python -m pytest -q -n 2 -m slow
+
+test-engines: $(DEV) ## Metrics on Spark too (needs Java 17)
+	@$(PIP) install --require-hashes -r requirements/spark.lock
+	@$(BIN)/python -m pytest -q -m engines
+
+check: lint types layers docs ## Lint, types, layers, docs strict
+
+lint: $(DEV)
+	@$(BIN)/ruff check src tests benchmarks docs
+	@$(BIN)/ruff format --check src tests benchmarks docs
+
+types: $(DEV)
+	@$(BIN)/mypy
+
+layers: $(DEV)
+	@$(BIN)/lint-imports
+
+docs: $(DEV) ## Build the documentation, strictly, into site/
+	@$(BIN)/zensical build --strict --clean
+
+docs-serve: $(DEV)
+	@$(BIN)/zensical serve
+
+bench: bench-stats bench-metrics ## Every benchmark beside its peers; tables and benchmarks/results/*.json
+
+bench-stats: $(DEV) ## Cluster-robust SE, bootstrap, prediction-powered mean
+	@$(BIN)/python -m benchmarks.bench_stats
+
+bench-metrics: $(DEV) ## The metric engine against hand-written SQL and pandas
+	@$(BIN)/python -m benchmarks.bench_metrics
+
+format: $(DEV) ## Format the code
+	@$(BIN)/ruff check --fix-only src tests benchmarks docs
+	@$(BIN)/ruff format src tests benchmarks docs
+
+lock: ## Resolve the locked versions anew (needs uv)
+	uv pip compile -q --universal --python-version 3.11 --no-header --no-emit-index-url --no-annotate --generate-hashes requirements/dev.in -o requirements/dev.lock
+	for part in core build spark; do uv pip compile -q --universal --python-version 3.11 --no-header --no-emit-index-url --no-annotate --generate-hashes -c requirements/dev.lock requirements/$$part.in -o requirements/$$part.lock; done
+
+clean: ## Remove what the targets made
+	rm -rf $(VENV) demo site .hypothesis .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,40 @@
+"""How results leave the command line: text for people, JSON for machines, both on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = ["emit", "note", "table"]
+
+
+def emit(text: str, document: Any, *, as_json: bool) -> None:
+    """Print a result as text, or its JSON form where that was asked for."""
+    print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) if as_json else text)
+
+
+def note(text: str) -> None:
+    """Say something about the work, not the result: to stderr."""
+    print(text, file=sys.stderr)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
+    """Align rows under a header; the first ``left`` columns to the left, the rest to the right.
+
+    Examples
+    --------
+    >>> print(table(["name", "n"], [["a", "1"], ["bcd", "22"]]))
+    name   n
+    a      1
+    bcd   22
+    """
+    lines = [list(header), *[list(r) for r in rows]]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+
+    def aligned(line: Sequence[str]) -> str:
+        cells = [c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))]
+        return "  ".join(cells).rstrip()
+
+    return "\n".join(aligned(line) for line in lines)

@@ -1,0 +1,285 @@
+"""Metric files: one SELECT that returns sufficient statistics, with its meaning in a comment above it.
+
+The file is valid SQL for any tool. A leading ``/*--- … ---*/`` comment holds TOML: what is asked, what kind of number it
+is, which way is better, what one unit is and what units cluster in, who owns it, which tables it needs, and an example
+with the rows it must return. The text is the audited definition: its SHA-256 goes into every receipt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jurat.errors import SpecError, UnknownName
+from jurat.store.lint import lint, parse
+
+__all__ = ["KEYS", "STATISTICS", "Example", "Metric", "catalog", "load", "load_folder", "parse_metric"]
+
+STATISTICS: dict[str, tuple[str, ...]] = {
+    "proportion": ("n", "k"),
+    "mean": ("n", "sum", "sum_sq"),
+    "ratio": ("n", "sum_x", "sum_y", "sum_xx", "sum_yy", "sum_xy"),
+    "quantile": ("n",),
+    "rate": ("n",),
+}
+"""Additive columns that each kind must return."""
+
+KEYS: dict[str, tuple[str, ...]] = {"quantile": ("value",), "rate": ("period",)}
+"""Further key columns of a kind: rows of a histogram, periods of a rate."""
+
+_REQUIRED = ("title", "question", "kind", "better", "role", "unit", "cluster", "slices", "owner", "needs", "source")
+_OPTIONAL = ("pair", "scale", "parameters", "quantiles", "panel", "example")
+_CHOICES = {
+    "kind": tuple(STATISTICS),
+    "better": ("higher", "lower", "neither"),
+    "role": ("value", "risk", "guardrail"),
+}
+_TYPES = ("string", "int32", "int64", "double", "bool", "timestamp")
+_FRONT = re.compile(r"\A\s*/\*---\n(?P<toml>.*?)\n---\*/\s*(?P<sql>.*)\Z", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """Rows in, rows out: what the metric must return on a small case."""
+
+    name: str
+    parameters: Mapping[str, Any]
+    tables: Mapping[str, list[dict[str, Any]]]
+    expect: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """A metric's definition.
+
+    Attributes
+    ----------
+    name
+        Stem of its file.
+    title, question
+        What it is called, and what it answers.
+    kind
+        ``"proportion"``, ``"mean"``, ``"ratio"``, ``"quantile"`` or ``"rate"``.
+    better
+        ``"higher"``, ``"lower"`` or ``"neither"``.
+    role
+        ``"value"``, ``"risk"`` or ``"guardrail"``.
+    unit, cluster
+        Unit of analysis, and what units cluster in (``"none"`` is written out).
+    scale
+        Unit of the number itself (``"ms"``); shares have none.
+    slices
+        Columns the number can be cut by.
+    pair
+        What pairs units across arms; ``None`` where nothing does.
+    parameters
+        Names and default values of ``$name`` parameters.
+    quantiles
+        Quantiles a quantile metric is usually read at.
+    needs
+        Columns and types by table.
+    examples
+        Cases that are run as tests.
+    sql, text, sha256
+        The SELECT, the whole file, and the digest of the file's bytes.
+    """
+
+    name: str
+    title: str
+    question: str
+    kind: str
+    better: str
+    role: str
+    unit: str
+    cluster: str
+    owner: str
+    source: str
+    slices: tuple[str, ...]
+    needs: Mapping[str, Mapping[str, str]]
+    sql: str
+    text: str
+    sha256: str
+    pair: str | None = None
+    scale: str = ""
+    parameters: Mapping[str, Any]
+    quantiles: tuple[float, ...] = ()
+    examples: tuple[Example, ...] = ()
+
+    @property
+    def statistics(self) -> tuple[str, ...]:
+        """Additive columns the SELECT returns."""
+        return STATISTICS[self.kind]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Key columns that always stay: cluster, pair, and those of the kind."""
+        cluster = ("cluster",) if self.cluster != "none" else ()
+        pair = ("pair",) if self.pair else ()
+        return (*cluster, *pair, *KEYS.get(self.kind, ()))
+
+
+def load(path: Path) -> Metric:
+    """Read a metric file and check its form.
+
+    Parameters
+    ----------
+    path
+        The ``.sql`` file.
+
+    Raises
+    ------
+    SpecError
+        Where the front matter or the SELECT cannot be followed, with file and key.
+    """
+    if not path.is_file():
+        raise SpecError("no such metric file", seen=str(path), next_step="give the path of a .sql file")
+    return parse_metric(path.stem, path.read_text(encoding="utf-8"), place=path.name)
+
+
+def parse_metric(name: str, text: str, *, place: str) -> Metric:
+    """Read a metric from its text.
+
+    Parameters
+    ----------
+    name
+        Name of the metric.
+    text
+        The whole file.
+    place
+        File name, for messages.
+    """
+    match = _FRONT.match(text)
+    if match is None:
+        raise SpecError(
+            f"{place} has no front matter",
+            seen=repr(text[:40]),
+            next_step="begin the file with /*--- and TOML, and end that with ---*/ on lines of their own",
+        )
+    try:
+        front = tomllib.loads(match["toml"])
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"{place}: the front matter is not TOML", seen=str(error), next_step="mend it there") from error
+    _check_front(front, place)
+    metric = Metric(
+        name=name,
+        sql=match["sql"].strip().rstrip(";"),
+        text=text,
+        sha256=hashlib.sha256(text.encode()).hexdigest(),
+        slices=tuple(front["slices"]),
+        needs=front["needs"],
+        pair=front.get("pair"),
+        scale=front.get("scale", ""),
+        parameters=front.get("parameters", {}),
+        quantiles=tuple(front.get("quantiles", ())),
+        examples=tuple(_example(e, place) for e in front.get("example", ())),
+        **{key: front[key] for key in ("title", "question", "kind", "better", "role", "unit", "cluster", "owner", "source")},
+    )
+    _check_columns(metric, place)
+    return metric
+
+
+def _check_front(front: Mapping[str, Any], place: str) -> None:
+    for key in front:
+        if key not in _REQUIRED + _OPTIONAL:
+            raise UnknownName("key", key, _REQUIRED + _OPTIONAL, place=place)
+    for key in _REQUIRED:
+        if key not in front:
+            raise SpecError(f"{place}: the key {key} is missing", seen=", ".join(front), next_step=f"add {key} = …")
+    for key, choices in _CHOICES.items():
+        if front[key] not in choices:
+            raise SpecError(f"{place}: {key} has a value it cannot have", seen=repr(front[key]), next_step=f"one of: {', '.join(choices)}")
+    for table, columns in front["needs"].items():
+        for column, kind in columns.items():
+            if kind not in _TYPES:
+                raise SpecError(f"{place}: needs.{table}.{column} names no type", seen=repr(kind), next_step=f"one of: {', '.join(_TYPES)}")
+    for quantile in front.get("quantiles", ()):
+        if not 0 < quantile < 1:
+            raise SpecError(f"{place}: quantiles must lie in (0, 1)", seen=repr(quantile), next_step="write 0.95 for p95")
+
+
+def _example(raw: Mapping[str, Any], place: str) -> Example:
+    for key in ("name", "expect"):
+        if key not in raw:
+            raise SpecError(f"{place}: an [[example]] lacks {key}", seen=", ".join(raw), next_step=f"add {key}")
+    return Example(
+        name=raw["name"], parameters=raw.get("parameters", {}), tables=raw.get("tables", {}), expect=raw["expect"]
+    )
+
+
+def _check_columns(metric: Metric, place: str) -> None:
+    """The SELECT must return what its kind, slices and keys promise, and nothing else."""
+    returned = [projection.alias_or_name for projection in parse(metric.sql).selects]
+    wanted = [*metric.slices, *metric.keys, *metric.statistics]
+    missing = [c for c in wanted if c not in returned]
+    extra = [c for c in returned if c not in wanted]
+    if missing or extra:
+        raise SpecError(
+            f"{place}: the SELECT does not return what a {metric.kind} needs",
+            seen=f"missing: {', '.join(missing) or 'none'}; not known: {', '.join(extra) or 'none'}",
+            next_step=f"return exactly {', '.join(wanted)}",
+        )
+    breaches = lint(metric.sql)
+    if breaches:
+        raise SpecError(
+            f"{place} is not portable",
+            seen="; ".join(str(b) for b in breaches[:3]),
+            next_step="see docs/reference/metric-files.md for the eight rules",
+        )
+
+
+def load_folder(folder: Path) -> dict[str, Metric]:
+    """Every metric of a folder, by name.
+
+    Raises
+    ------
+    SpecError
+        Where there is no such folder, or a file in it cannot be followed.
+    """
+    if not folder.is_dir():
+        raise SpecError("no such metrics folder", seen=str(folder), next_step="give a folder of .sql files")
+    return {path.stem: load(path) for path in sorted(folder.glob("*.sql"))}
+
+
+def _shipped() -> dict[str, Metric]:
+    files = sorted(
+        (entry for entry in resources.files("jurat.metrics").iterdir() if entry.name.endswith(".sql")),
+        key=lambda entry: entry.name,
+    )
+    return {
+        entry.name.removesuffix(".sql"): parse_metric(
+            entry.name.removesuffix(".sql"), entry.read_text(encoding="utf-8"), place=entry.name
+        )
+        for entry in files
+    }
+
+
+def catalog(*folders: Path) -> dict[str, Metric]:
+    """Return the metrics that are shipped and those of some folders, by name.
+
+    Raises
+    ------
+    SpecError
+        Where two files define one name.
+
+    Examples
+    --------
+    >>> catalog()["refusal_rate"].kind
+    'proportion'
+    """
+    found = _shipped()
+    for folder in folders:
+        for name, metric in load_folder(folder).items():
+            if name in found:
+                raise SpecError(
+                    f"two files define the metric {name}",
+                    seen=str(folder / f"{name}.sql"),
+                    next_step="give yours another name: evidence names metrics, and a name must mean one thing",
+                )
+            found[name] = metric
+    return found
