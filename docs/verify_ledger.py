@@ -1,9 +1,8 @@
-"""Check a Jurat ledger without Jurat: python verify_ledger.py LEDGER [PUBLIC_KEY].
+"""Check a Jurat ledger without Jurat: python verify_ledger.py LEDGER [PUBLIC_KEY]. Needs only `cryptography`.
 
-Needs Python 3.9 and the package `cryptography`, nothing else. Each line is a DSSE envelope around an in-toto statement.
-The signature covers type and payload; the chain is the SHA-256 of the line before, taken over its bytes as they stand, so
-nothing has to be put into canonical form again. The head (LEDGER with the suffix .head.json) is signed too and names
-count and last hash. Without PUBLIC_KEY (PEM) the ledger's own key is used: that shows nothing changed, not who signed.
+Each line is a DSSE envelope; the chain is the SHA-256 of the line before, over its bytes as they stand. The head
+(LEDGER with the suffix .head.json) is signed too. Without PUBLIC_KEY (PEM) the ledger's own key is used, which
+shows that nothing changed, not who signed.
 """
 
 import base64
@@ -16,51 +15,49 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 
+def check(holds, fault):
+    if not holds:
+        raise ValueError(fault)
+
+
 def opened(line, key, predicate_type):
-    """Return the predicate of a signed line, or raise."""
     envelope = json.loads(line)
-    # The envelope holds only ASCII strings, for which this is the canonical form: no byte of the line is free.
-    assert json.dumps(envelope, sort_keys=True, separators=(",", ":")).encode() == line, "it is not canonical"
-    assert set(envelope) == {"payload", "payloadType", "signatures"}, "it is not an envelope"
-    payload, kind = base64.b64decode(envelope["payload"], validate=True), envelope["payloadType"].encode()
-    assert base64.b64encode(payload).decode() == envelope["payload"], "its base64 is not canonical"
-    message = b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
     (signature,) = envelope["signatures"]
-    raw = key.public_bytes(Encoding.Raw, PublicFormat.Raw)
-    assert signature["keyid"] == hashlib.sha256(raw).hexdigest(), "it is signed by another key"
-    key.verify(base64.b64decode(signature["sig"], validate=True), message)
+    payload, sig = base64.b64decode(envelope["payload"]), base64.b64decode(signature["sig"])
+    envelope["payload"], signature["sig"] = base64.b64encode(payload).decode(), base64.b64encode(sig).decode()
+    canonical = json.dumps(envelope, sort_keys=True, separators=(",", ":")).encode()
+    check(canonical == line, "it is not canonical")  # so that no byte of the line is free
+    keyid = hashlib.sha256(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest()
+    check(signature["keyid"] == keyid, "it is signed by another key")
+    kind = envelope["payloadType"].encode()
+    key.verify(sig, b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload))
     statement = json.loads(payload)
-    assert statement["predicateType"] == predicate_type, "it is of another type"
+    check(statement["predicateType"] == predicate_type, "it is of another type")
     return statement["predicate"]
 
 
-def verify(path, pem=None):
-    """Return count, last hash and entries past the head; raise with the place of the first fault."""
-    place, previous, hashes = "the ledger", "0" * 64, []
+def verify(path, pem):
+    place, previous, hashes = "entry 0 (line 1)", "0" * 64, []
     try:
         *lines, torn = path.read_bytes().split(b"\n")
-        genesis = json.loads(base64.b64decode(json.loads(lines[0])["payload"]))
-        own = base64.b64decode(genesis["predicate"]["body"]["public_key"])
-        key = load_pem_public_key(pem) if pem else Ed25519PublicKey.from_public_bytes(own)
-        for index, line in enumerate(lines):
-            place = "entry %d (line %d)" % (index, index + 1)
+        own = json.loads(base64.b64decode(json.loads(lines[0])["payload"]))["predicate"]["body"]["public_key"]
+        key = load_pem_public_key(pem) if pem else Ed25519PublicKey.from_public_bytes(base64.b64decode(own))
+        for index, line in enumerate([*lines, torn] if torn else lines):
+            place = f"entry {index} (line {index + 1})"
+            check(index < len(lines), "its line does not end")
             entry = opened(line, key, "urn:jurat:ledger-entry:1")
-            assert entry["index"] == index, "it holds entry %s: dropped, repeated or moved" % entry["index"]
-            assert entry["previous"] == previous, "the chain breaks here"
-            previous = hashlib.sha256(line).hexdigest()
-            hashes.append(previous)
-        place = "entry %d (line %d)" % (len(lines), len(lines) + 1)
-        assert not torn, "its line does not end"
-        *heads, end = path.with_suffix(".head.json").read_bytes().split(b"\n")
-        head = opened(heads[0], key, "urn:jurat:ledger-head:1")
-        assert len(heads) == 1 and not end, "the head has more than one line"
-        assert head["count"] <= len(hashes), "it is missing; the head names %d" % head["count"]
-        assert head["last"] == hashes[head["count"] - 1], "the head was signed over another ledger"
+            check(entry["index"] == index, f"it holds entry {entry['index']}: dropped, repeated or moved")
+            check(entry["previous"] == previous, "the chain breaks here")
+            hashes.append(previous := hashlib.sha256(line).hexdigest())
+        place = "the head"
+        line, end = path.with_suffix(".head.json").read_bytes().split(b"\n")
+        count = (head := opened(line, key, "urn:jurat:ledger-head:1"))["count"]
+        check(not end and 0 < count <= len(hashes), f"it names {count} entries, there are {len(hashes)}")
+        check(head["last"] == hashes[count - 1], "it was signed over other entries")
     except Exception as fault:
-        raise SystemExit("BAD %s: %s" % (place, fault or type(fault).__name__)) from None
-    return len(hashes), previous, len(hashes) - head["count"]
+        sys.exit(f"BAD {place}: {fault or type(fault).__name__}")
+    return f"ok: {len(hashes)} entries, head {previous}, past the head {len(hashes) - count}"
 
 
 if __name__ == "__main__":
-    count, last, unsealed = verify(Path(sys.argv[1]), Path(sys.argv[2]).read_bytes() if sys.argv[2:] else None)
-    print("ok: %d entries, head %s, past the head %d" % (count, last, unsealed))
+    print(verify(Path(sys.argv[1]), Path(sys.argv[2]).read_bytes() if sys.argv[2:] else None))

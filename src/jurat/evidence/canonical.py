@@ -1,7 +1,7 @@
 """Canonical JSON (RFC 8785) and the digests built on it.
 
-One document has one byte string, whatever wrote it: keys sorted, numbers in their shortest form, UTF-8. Digests and
-signatures are taken over these bytes, so a reader without this package can recompute them.
+One document has one byte string, whatever wrote it: keys sorted, numbers in their shortest form, UTF-8.
+Digests and signatures are taken over these bytes, so a reader without this package can recompute them.
 """
 
 from __future__ import annotations

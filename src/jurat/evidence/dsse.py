@@ -1,7 +1,8 @@
 """Signed envelopes that any DSSE verifier can open, around in-toto statements.
 
-The Dead Simple Signing Envelope signs type and payload together through the pre-authentication encoding, so that a
-payload can never be taken for one of another type. Payloads here are in-toto Statement v1 documents in canonical JSON.
+The Dead Simple Signing Envelope signs type and payload together through the pre-authentication encoding, so
+that a payload can never be taken for one of another type. Payloads here are in-toto Statement v1 documents
+in canonical JSON.
 
 References
 ----------
@@ -20,7 +21,14 @@ from jurat.errors import IntegrityError
 from jurat.evidence.canonical import canonical_json
 from jurat.evidence.keys import PublicKey, SigningKey
 
-__all__ = ["PAYLOAD_TYPE", "STATEMENT_TYPE", "open_envelope", "pre_authentication_encoding", "seal", "statement"]
+__all__ = [
+    "PAYLOAD_TYPE",
+    "STATEMENT_TYPE",
+    "open_envelope",
+    "pre_authentication_encoding",
+    "seal",
+    "statement",
+]
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -38,7 +46,9 @@ def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
 
-def statement(predicate_type: str, predicate: Mapping[str, Any], *, subject: Mapping[str, str]) -> dict[str, Any]:
+def statement(
+    predicate_type: str, predicate: Mapping[str, Any], *, subject: Mapping[str, str]
+) -> dict[str, Any]:
     """Lay out an in-toto Statement v1.
 
     Parameters
@@ -121,7 +131,8 @@ def open_envelope(
     Raises
     ------
     IntegrityError
-        Where the envelope is malformed, no signature is by a trusted key, or fewer than ``threshold`` of them hold.
+        Where the envelope is malformed, no signature is by a trusted key, or fewer than ``threshold`` of
+        them hold.
 
     Examples
     --------
@@ -138,7 +149,9 @@ def open_envelope(
         kind = envelope["payloadType"]
     except (KeyError, TypeError, ValueError, binascii.Error) as error:
         raise IntegrityError(
-            f"{place} is not a signed envelope", seen=str(error), next_step="restore it from an untouched copy"
+            f"{place} is not a signed envelope",
+            seen=str(error),
+            next_step="restore it from an untouched copy",
         ) from error
     trusted = {key.keyid: key for key in keys}
     known = [(trusted[keyid], signature) for keyid, signature in signatures if keyid in trusted]
@@ -146,7 +159,7 @@ def open_envelope(
         raise IntegrityError(
             f"{place} is signed by another key",
             seen=", ".join(keyid[:16] for keyid, _ in signatures) or "no signature",
-            next_step=f"expected key {', '.join(k[:16] for k in trusted)}; if you trust the signer, pass --key",
+            next_step=f"expected key {', '.join(k[:16] for k in trusted)}; if you trust it, pass --key",
         )
     message = pre_authentication_encoding(str(kind), payload)
     holding = {key.keyid for key, signature in known if key.verifies(signature, message)}

@@ -1,7 +1,8 @@
 """An estimate, how it was made, and the two together: the only thing a launch decision reads.
 
-`Estimate` says what was found, `Receipt` how to find it again, `Evidence` binds them and the time the data were
-collected. All three turn into plain JSON and back without loss; the digest is SHA-256 over canonical JSON (RFC 8785).
+`Estimate` says what was found, `Receipt` how to find it again, `Evidence` binds them and the time the data
+were collected. All three turn into plain JSON and back without loss; the digest is SHA-256 over canonical
+JSON (RFC 8785).
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ class Estimate:
     >>> from jurat.stats.interval import proportion
     >>> e = Estimate.from_interval(proportion(8, 250), metric="refusal_rate", unit="turn", cluster="none")
     >>> print(e)
-    refusal_rate 0.0320 [0.0163, 0.0618] n=250 turn
+    refusal_rate 0.0320 [0.0163, 0.0619] n=250 turn
     """
 
     metric: str
@@ -121,7 +122,7 @@ class Estimate:
         metric: str,
         unit: str,
         cluster: str,
-        slice: Mapping[str, str] | None = None,  # noqa: A002 - the field's name in the contract
+        slice: Mapping[str, str] | None = None,  # noqa: A002 - the contract's name
         **extra: Any,
     ) -> Estimate:
         """Name what a statistical `Interval` is an interval of."""
@@ -198,7 +199,8 @@ class Receipt:
     started
         UTC time the computation began, ISO 8601.
     seconds
-        Wall time in seconds. Times are part of the record, not of the number: they are left out of ``identity``.
+        Wall time in seconds. Times are part of the record, not of the number: recomputing does not compare
+        them.
     """
 
     computation: str

@@ -1,7 +1,8 @@
 """Who signs: one Ed25519 key per home, made on first use.
 
-The home is ``$JURAT_HOME``, or ``~/.jurat``. The private key never leaves its file (mode 0600); the public key is what
-one hands to those who verify. A key is named by its id, the SHA-256 of the 32 raw public bytes in hex.
+The home is ``$JURAT_HOME``, or ``~/.jurat``. The private key never leaves its file (mode 0600); the public
+key is what one hands to those who verify. A key is named by its id, the SHA-256 of the 32 raw public bytes
+in hex.
 """
 
 from __future__ import annotations
@@ -161,7 +162,9 @@ def load_public_key(path: Path) -> PublicKey:
         Where there is no such file or it holds no Ed25519 public key.
     """
     if not path.is_file():
-        raise SpecError("no such public key", seen=str(path), next_step="give a PEM file; jurat ledger key prints yours")
+        raise SpecError(
+            "no such public key", seen=str(path), next_step="give a PEM file; jurat ledger key prints yours"
+        )
     try:
         public = serialization.load_pem_public_key(path.read_bytes())
     except (ValueError, UnsupportedAlgorithm) as error:

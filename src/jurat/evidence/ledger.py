@@ -1,12 +1,9 @@
 """The ledger: what was sworn, in order, so that nothing can be changed, dropped or reordered unseen.
 
-One line an entry, each a DSSE envelope around an in-toto statement: any DSSE verifier can open it. The statement carries
-the entry's index and the SHA-256 of the line before, so the lines form a chain. Beside the ledger lies its head, signed
-too: how many entries there are and the hash of the last, so that a cut-off tail is seen. ``docs/verify_ledger.py`` checks
-both without this package.
-
-What the two files cannot show by themselves is a roll-back of both to an earlier genuine state. Publish the head (a
-commit, a mail, a second ledger) and give it to `verify_ledger` as ``anchor``.
+`Ledger` appends; `jurat.evidence.chain` reads and checks, and its names are offered here too. An append
+holds the file's lock, puts the entry on disk, then the head that names it, and only then returns. A kill
+between the two leaves a good entry past the head, which the next append seals; a torn line was never
+acknowledged, and the next append cuts it off and writes down that it did.
 """
 
 from __future__ import annotations
@@ -14,21 +11,35 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import fcntl
-import hashlib
-import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
 from jurat.errors import IntegrityError, UsageError
 from jurat.evidence.canonical import canonical_json, digest
-from jurat.evidence.dsse import open_envelope, seal, statement
+from jurat.evidence.chain import (
+    ENTRY_TYPE,
+    HEAD_TYPE,
+    START,
+    Entry,
+    Head,
+    LedgerReport,
+    head_path,
+    no_head,
+    open_ledger,
+    open_line,
+    read_entries,
+    read_head,
+    sha256_hex,
+    verify_ledger,
+)
+from jurat.evidence.dsse import seal, statement
 from jurat.evidence.keys import PublicKey, SigningKey
-from jurat.evidence.statement import test_result
+from jurat.evidence.statement import as_test_result
 from jurat.store.durable import fsync_directory, write_atomically
 
 __all__ = [
@@ -43,72 +54,6 @@ __all__ = [
     "read_entries",
     "verify_ledger",
 ]
-
-ENTRY_TYPE = "urn:jurat:ledger-entry:1"
-HEAD_TYPE = "urn:jurat:ledger-head:1"
-START = "0" * 64
-
-_ENTRY_FIELDS = {"index": int, "previous": str, "time": str, "kind": str, "body": dict}
-_HEAD_FIELDS = {"count": int, "last": str, "size": int, "time": str}
-_UNTOUCHED = "restore the ledger from an untouched copy"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One entry of a ledger.
-
-    Attributes
-    ----------
-    index
-        Place in the chain; entry 0 (``genesis``) carries the public key.
-    previous
-        SHA-256 of the line before, without its line end; 64 zeros for entry 0.
-    time
-        UTC time of the append by the writer's clock, ISO 8601.
-    kind, body
-        What sort of entry it is, and what it says.
-    line_sha256
-        SHA-256 of this line, without its line end.
-    """
-
-    index: int
-    previous: str
-    time: str
-    kind: str
-    body: Mapping[str, Any]
-    line_sha256: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
-    """What the signed head says: entries, hash of the last line, bytes of the ledger, time of the last entry."""
-
-    count: int
-    last: str
-    size: int
-    time: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LedgerReport:
-    """What a verified ledger is: how many entries, the hash of the last, whose key, and entries past the head."""
-
-    count: int
-    head: str
-    keyid: str
-    unsealed: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON types."""
-        return asdict(self)
-
-    def __str__(self) -> str:
-        return f"ledger holds: {self.count} entries, head {self.head[:16]}, key {self.keyid[:16]}"
-
-
-def head_path(path: Path) -> Path:
-    """File of a ledger's head: ``ledger.jsonl`` has ``ledger.head.json``."""
-    return path.with_suffix(".head.json")
 
 
 class Ledger:
@@ -151,7 +96,8 @@ class Ledger:
         Raises
         ------
         IntegrityError
-            Where the file is shorter than its signed head says, its head is missing, or its tail is not this key's.
+            Where the file is shorter than its signed head says, its head is missing, or its tail is not this
+            key's.
         ValueError
             Where the body is not plain JSON; nothing is written then.
         """
@@ -159,7 +105,8 @@ class Ledger:
         with _locked(self.path) as stream:
             count, last, repaired = self._recover(stream)
             if count == 0:
-                # The nonce tells two ledgers of one key apart, so that an entry of one never fits into the other.
+                # The nonce tells two ledgers of one key apart, so that an entry of one never fits into the
+                # other.
                 genesis = {
                     "public_key": base64.b64encode(self.key.public.raw).decode(),
                     "nonce": secrets.token_hex(16),
@@ -179,19 +126,27 @@ class Ledger:
 
     def head(self) -> Head | None:
         """Return the signed head, checked; ``None`` where nothing was appended yet."""
-        return _open_head(_head_bytes(self.path), self.path, self.key.public)
+        return read_head(self.path, self.key.public)
 
-    def _write(self, stream: IO[bytes], index: int, previous: str, kind: str, body: Mapping[str, Any]) -> Entry:
+    def _write(
+        self, stream: IO[bytes], index: int, previous: str, kind: str, body: Mapping[str, Any]
+    ) -> Entry:
         now = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
-        predicate = {"index": index, "previous": previous, "time": now, "kind": kind, "body": dict(body)}
+        predicate: dict[str, Any] = {
+            "index": index,
+            "previous": previous,
+            "time": now,
+            "kind": kind,
+            "body": dict(body),
+        }
         document = statement(ENTRY_TYPE, predicate, subject={kind: digest(predicate["body"])})
         line = canonical_json(seal(document, [self.key]))
         stream.write(line + b"\n")
         stream.flush()
-        return Entry(**predicate, line_sha256=_sha256(line))
+        return Entry(**predicate, line_sha256=sha256_hex(line))
 
     def _seal(self, stream: IO[bytes], entry: Entry) -> tuple[int, str]:
-        """Put the entries on disk, then the head that names the last: a head never names what could still be lost."""
+        """Put entries on disk, then the head that names the last: it never names what could still be lost."""
         os.fsync(stream.fileno())
         head = Head(count=entry.index + 1, last=entry.line_sha256, size=stream.tell(), time=entry.time)
         document = statement(HEAD_TYPE, asdict(head), subject={self.path.name: head.last})
@@ -208,22 +163,27 @@ class Ledger:
         if head is not None and size < head.size:
             raise IntegrityError(
                 "the ledger was truncated",
-                seen=f"{self.path} has {size} bytes; its signed head names {head.size} bytes in {head.count} entries",
+                seen=f"{self.path} has {size} bytes; its signed head names {head.size} ({head.count} entries)",
                 next_step="restore it from a copy; nothing was appended",
             )
         count, last = (0, START) if head is None else (head.count, head.last)
         stream.seek(0 if head is None else head.size)
         *lines, torn = stream.read().split(b"\n")
         if head is None and len(lines) > 1:
-            # Entry 0 is sealed before entry 1 is written: no kill explains this, and going on would hide a cut tail.
-            raise _no_head(self.path)
+            # Entry 0 is sealed before entry 1 is written: no kill explains this, and going on would hide a
+            # cut tail.
+            raise no_head(self.path)
         for line in lines:
-            entry = _open_line(line, count, last, self.key.public)
+            entry = open_line(line, count, last, self.key.public)
             count, last = entry.index + 1, entry.line_sha256
         repaired = None
         if torn:
             stream.truncate(size - len(torn))
-            repaired = {"bytes": len(torn), "sha256": _sha256(torn), "reason": "an append was cut off before its end"}
+            repaired = {
+                "bytes": len(torn),
+                "sha256": sha256_hex(torn),
+                "reason": "an append was cut off before its end",
+            }
         stream.seek(0, os.SEEK_END)
         return count, last, repaired
 
@@ -240,214 +200,9 @@ def _locked(path: Path) -> Iterator[IO[bytes]]:
         yield stream
 
 
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _altered(place: str, seen: str) -> IntegrityError:
-    return IntegrityError(f"{place} was altered", seen=seen, next_step=_UNTOUCHED)
-
-
-def _no_head(path: Path) -> IntegrityError:
-    return IntegrityError(
-        "the ledger has no head",
-        seen=f"{head_path(path)} is missing, so nobody can tell whether entries were cut off",
-        next_step="restore it from a copy; where the very first append was killed, the next append makes it",
-    )
-
-
-def _envelope(raw: bytes, place: str) -> dict[str, Any]:
-    """Parse a line that must be a canonical envelope and nothing else, so that no byte of it is free."""
-    try:
-        document: dict[str, Any] = json.loads(raw)
-        exact = canonical_json(document) == raw
-    except (ValueError, RecursionError) as error:
-        raise _altered(place, f"it is not JSON ({error})") from error
-    if not exact:
-        raise _altered(place, "it is not in canonical form")
-    if not isinstance(document, dict) or document.keys() != {"payload", "payloadType", "signatures"}:
-        raise _altered(place, "it is not a signed envelope")
-    return document
-
-
-def _predicate(document: Mapping[str, Any], kind: str, fields: Mapping[str, type], place: str) -> dict[str, Any]:
-    predicate: dict[str, Any] = document.get("predicate", {})
-    if document.get("predicateType") != kind:
-        raise _altered(place, f"it holds a {document.get('predicateType')!r}")
-    if not isinstance(predicate, dict) or {k: type(v) for k, v in predicate.items()} != dict(fields):
-        raise _altered(place, f"its fields are not {', '.join(fields)}")
-    return predicate
-
-
-def _head_bytes(path: Path) -> bytes | None:
-    file = head_path(path)
-    return file.read_bytes() if file.exists() else None
-
-
-def _open_head(raw: bytes | None, path: Path, key: PublicKey) -> Head | None:
-    if raw is None:
-        return None
-    place = f"the head {head_path(path).name}"
-    if not raw.endswith(b"\n"):
-        raise _altered(place, "its last line does not end")
-    document = open_envelope(_envelope(raw[:-1], place), [key], place=place)
-    head = Head(**_predicate(document, HEAD_TYPE, _HEAD_FIELDS, place))
-    if head.count < 1:
-        raise _altered(place, f"it names {head.count} entries")
-    return head
-
-
-def _open_line(line: bytes, index: int, previous: str, key: PublicKey) -> Entry:
-    """Open one line and check its place in the chain."""
-    place = f"entry {index} (line {index + 1})"
-    document = open_envelope(_envelope(line, place), [key], place=place)
-    entry = Entry(**_predicate(document, ENTRY_TYPE, _ENTRY_FIELDS, place), line_sha256=_sha256(line))
-    if entry.index > index:
-        raise IntegrityError(
-            f"{place} is not in its place",
-            seen=f"the line holds entry {entry.index}: entry {index} was dropped or moved",
-            next_step=_UNTOUCHED,
-        )
-    if entry.index < index:
-        raise IntegrityError(
-            f"{place} is not in its place",
-            seen=f"the line holds entry {entry.index}, which was repeated, moved or inserted here",
-            next_step=_UNTOUCHED,
-        )
-    if entry.previous != previous:
-        raise IntegrityError(
-            f"the chain breaks at {place}",
-            seen=f"it names {entry.previous[:16]} as the line before, which is {previous[:16]}",
-            next_step="the line before was replaced, or this one comes from another ledger; " + _UNTOUCHED,
-        )
-    return entry
-
-
-def _genesis_key(line: bytes) -> PublicKey:
-    """Take the key from entry 0. It proves that nothing changed since, not who signed."""
-    document = _envelope(line, "entry 0 (line 1)")
-    try:
-        payload = json.loads(base64.b64decode(document["payload"], validate=True))
-        raw = base64.b64decode(payload["predicate"]["body"]["public_key"], validate=True)
-        if len(raw) != 32:
-            raise ValueError("the key has the wrong length")
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise _altered("entry 0 (line 1)", f"it does not carry the ledger's public key ({error})") from error
-    return PublicKey(raw)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Opened:
-    """A ledger whose signatures and chain hold, with the bytes they hold for."""
-
-    entries: list[Entry]
-    lines: list[bytes]
-    head: bytes | None
-    key: PublicKey
-
-
-def _open(path: Path, public_key: PublicKey | None) -> _Opened:
-    lines, head = _read(path)
-    key = public_key or _genesis_key(lines[0])
-    entries: list[Entry] = []
-    previous = START
-    for index, line in enumerate(lines):
-        entries.append(_open_line(line, index, previous, key))
-        previous = entries[-1].line_sha256
-    return _Opened(entries=entries, lines=lines, head=head, key=key)
-
-
-def _read(path: Path) -> tuple[list[bytes], bytes | None]:
-    """Read ledger and head as one state: under the lock, so that no append falls between the two."""
-    if not path.is_file():
-        raise IntegrityError("there is no ledger", seen=str(path), next_step="give the path of a ledger.jsonl")
-    with path.open("rb") as stream:
-        fcntl.flock(stream.fileno(), fcntl.LOCK_SH)
-        raw, head = stream.read(), _head_bytes(path)
-    if not raw:
-        raise IntegrityError("the ledger is empty", seen=str(path), next_step="restore it from a copy")
-    *lines, torn = raw.split(b"\n")
-    if torn:
-        raise IntegrityError(
-            f"entry {len(lines)} (line {len(lines) + 1}) is cut off",
-            seen=f"the last line of {path.name} does not end",
-            next_step="restore it from a copy; if an append was killed, the next append repairs it",
-        )
-    return lines, head
-
-
-def read_entries(path: Path, *, public_key: PublicKey | None = None) -> list[Entry]:
-    """Read every entry, checking signatures and chain on the way.
-
-    Parameters
-    ----------
-    path
-        The ledger.
-    public_key
-        Key that must have signed; without it, the key that the ledger itself names.
-
-    Raises
-    ------
-    IntegrityError
-        Naming the first entry that does not hold, and how.
-    """
-    return _open(path, public_key).entries
-
-
-def verify_ledger(path: Path, *, public_key: PublicKey | None = None, anchor: str | None = None) -> LedgerReport:
-    """Check a ledger and its head.
-
-    Parameters
-    ----------
-    path
-        The ledger; its head lies beside it.
-    public_key
-        Key that must have signed; without it, the key that the ledger itself names (which shows that nothing changed,
-        not who signed).
-    anchor
-        Head that was published earlier (`LedgerReport.head`); the ledger must have grown from it. Without one, a
-        roll-back of both files to an earlier genuine state is not seen.
-
-    Returns
-    -------
-    LedgerReport
-        ``unsealed`` counts good entries past the head, left by a kill between entry and head.
-
-    Raises
-    ------
-    IntegrityError
-        Naming the entry that was altered, dropped, repeated, reordered, inserted or cut off, or the foreign key.
-    """
-    opened = _open(path, public_key)
-    entries = opened.entries
-    head = _open_head(opened.head, path, opened.key)
-    if head is None:
-        raise _no_head(path)
-    if head.count > len(entries):
-        raise IntegrityError(
-            f"the ledger was truncated: entry {len(entries)} (line {len(entries) + 1}) is missing",
-            seen=f"{len(entries)} entries; the signed head names {head.count}",
-            next_step=_UNTOUCHED,
-        )
-    sealed = entries[head.count - 1]
-    if sealed.line_sha256 != head.last:
-        raise IntegrityError(
-            f"entry {sealed.index} (line {sealed.index + 1}) is not the one the head was signed over",
-            seen=f"hash {sealed.line_sha256[:16]}, the head names {head.last[:16]}",
-            next_step="restore ledger and head from the same copy",
-        )
-    if anchor is not None and all(entry.line_sha256 != anchor for entry in entries):
-        raise IntegrityError(
-            "the ledger did not grow from the published head",
-            seen=f"none of its {len(entries)} entries has the hash {anchor[:16]}",
-            next_step="it was rolled back or replaced after the head was published; ask for the ledger of that head",
-        )
-    return LedgerReport(
-        count=len(entries), head=entries[-1].line_sha256, keyid=opened.key.keyid, unsealed=len(entries) - head.count
-    )
-
-
-def export(path: Path, out: Path, *, public_key: PublicKey | None = None, key: SigningKey | None = None) -> int:
+def export(
+    path: Path, out: Path, *, public_key: PublicKey | None = None, key: SigningKey | None = None
+) -> int:
     """Write a ledger's entries for tools that know in-toto and DSSE but not us, one envelope a line.
 
     The entries' own envelopes go out unchanged, so their signatures and hashes stay what they were.
@@ -461,8 +216,8 @@ def export(path: Path, out: Path, *, public_key: PublicKey | None = None, key: S
     public_key
         Key that must have signed, as in `verify_ledger`.
     key
-        Where given, each verdict is followed by a companion ``test-result/v0.1`` statement under this key, whose
-        subject is the verdict and whose configuration is the bar.
+        Where given, each verdict is followed by a companion ``test-result/v0.1`` statement under this key,
+        whose subject is the verdict and whose configuration is the bar.
 
     Returns
     -------
@@ -477,9 +232,11 @@ def export(path: Path, out: Path, *, public_key: PublicKey | None = None, key: S
         Where ``out`` is the ledger or its head.
     """
     if out.resolve() in (path.resolve(), head_path(path).resolve()):
-        raise UsageError("the export would overwrite the ledger", seen=str(out), next_step="name another file")
+        raise UsageError(
+            "the export would overwrite the ledger", seen=str(out), next_step="name another file"
+        )
     verify_ledger(path, public_key=public_key)
-    opened = _open(path, public_key)
+    opened = open_ledger(path, public_key=public_key)
     lines: list[bytes] = []
     bar: dict[str, str] = {}
     for entry, line in zip(opened.entries, opened.lines, strict=True):
@@ -487,7 +244,9 @@ def export(path: Path, out: Path, *, public_key: PublicKey | None = None, key: S
         if entry.kind == "bar" and "sha256" in entry.body:
             bar = {str(entry.body.get("file", "bar")): str(entry.body["sha256"])}
         if entry.kind == "verdict" and key is not None:
-            companion = test_result(entry.body["verdict"], subject={"verdict": digest(entry.body)}, configuration=bar)
+            companion = as_test_result(
+                entry.body["verdict"], subject={"verdict": digest(entry.body)}, configuration=bar
+            )
             lines.append(canonical_json(seal(companion, [key])))
     write_atomically(out, b"".join(line + b"\n" for line in lines))
     return len(lines)

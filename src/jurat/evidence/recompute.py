@@ -1,8 +1,8 @@
 """Compute a number again from its receipt, and say what differs.
 
-A receipt names a computation; outsiders register theirs under the entry-point group ``jurat.computations``. On the engine
-and packages of the receipt the result must be the same bit for bit; on another engine version floating reductions may
-differ, and a stated tolerance of 1e-9 applies, which the report names.
+A receipt names a computation; outsiders register theirs under the entry-point group ``jurat.computations``.
+On the engine and packages of the receipt the result must be the same bit for bit; on another engine version
+floating reductions may differ, and a stated tolerance of 1e-9 applies, which the report names.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ def check_inputs(inputs: tuple[InputFile, ...], root: Path) -> None:
         path = root / file.path
         if not path.is_file():
             raise IntegrityError(
-                f"the data file {file.path} is missing", seen=str(path), next_step="say where the data are with --data"
+                f"the data file {file.path} is missing",
+                seen=str(path),
+                next_step="say where the data are with --data",
             )
         seen = file_sha256(path)
         if seen != file.sha256:
@@ -103,7 +105,8 @@ def recompute(
     Raises
     ------
     IntegrityError
-        Where a field differs, with both values; exactly on the receipt's engine version, beyond `TOLERANCE` on another.
+        Where a field differs, with both values; exactly on the receipt's engine version, beyond `TOLERANCE`
+        on another.
     UnknownName
         Where the computation is not installed.
     """
@@ -113,7 +116,11 @@ def recompute(
         return Recomputed(estimate=fresh, exact=True)
     same_engine = environment().get(evidence.receipt.engine) == evidence.receipt.engine_version
     tolerance = 0.0 if same_engine else TOLERANCE
-    differing = [f"{k}: sworn {sworn[k]!r}, computed {seen[k]!r}" for k in sworn if not _close(sworn[k], seen[k], tolerance)]
+    differing = [
+        f"{k}: sworn {sworn[k]!r}, computed {seen[k]!r}"
+        for k in sworn
+        if not _close(sworn[k], seen[k], tolerance)
+    ]
     if differing:
         raise IntegrityError(
             f"{evidence.estimate.metric} does not come out as sworn",
@@ -134,5 +141,9 @@ def _close(a: Any, b: Any, tolerance: float) -> bool:
 
 def _package_changes(recorded: Mapping[str, str]) -> str:
     now = environment()
-    changed = [f"{name} {version} → {now.get(name, 'absent')}" for name, version in recorded.items() if now.get(name) != version]
+    changed = [
+        f"{name} {version} → {now.get(name, 'absent')}"
+        for name, version in recorded.items()
+        if now.get(name) != version
+    ]
     return ", ".join(changed) or "none does"

@@ -1,8 +1,8 @@
 """A verdict told to tools that know in-toto but not us: the companion ``test-result/v0.1`` statement.
 
-A generic policy engine asks one thing of a release: did its tests pass. Of the four answers only *pass* is a yes. *Not
-enough evidence* and *invalid* are ``FAILED`` here: a reader that knows three words must not take doubt for consent. What
-passed only through a waiver is ``WARNED``.
+A generic policy engine asks one thing of a release: did its tests pass. Of the four answers only *pass* is a
+yes. *Not enough evidence* and *invalid* are ``FAILED`` here: a reader that knows three words must not take
+doubt for consent. What passed only through a waiver is ``WARNED``.
 
 References
 ----------
@@ -17,7 +17,7 @@ from typing import Any
 from jurat.errors import UnknownName
 from jurat.evidence.dsse import statement
 
-__all__ = ["TEST_RESULT_TYPE", "test_result"]
+__all__ = ["TEST_RESULT_TYPE", "as_test_result"]
 
 TEST_RESULT_TYPE = "https://in-toto.io/attestation/test-result/v0.1"
 
@@ -25,7 +25,7 @@ _VERDICTS = ("fail", "invalid", "not_enough_evidence", "pass")
 _PASSED, _WARNED = "clears", "waived"
 
 
-def test_result(
+def as_test_result(
     verdict: str,
     outcomes: Mapping[str, str] | None = None,
     *,
@@ -39,7 +39,8 @@ def test_result(
     verdict
         ``"pass"``, ``"fail"``, ``"not_enough_evidence"`` or ``"invalid"``.
     outcomes
-        Outcome by clause name: ``"clears"`` is a passed test, ``"waived"`` a warned one, anything else a failed one.
+        Outcome by clause name: ``"clears"`` is a passed test, ``"waived"`` a warned one, anything else a
+        failed one.
     subject
         What was judged: name to SHA-256 in hex.
     configuration
@@ -56,8 +57,9 @@ def test_result(
 
     Examples
     --------
-    >>> s = test_result(
-    ...     "not_enough_evidence", {"help": "clears", "harm": "undecided"}, subject={"v": "aa"}, configuration={"bar": "bb"}
+    >>> outcomes = {"help": "clears", "harm": "undecided"}
+    >>> s = as_test_result(
+    ...     "not_enough_evidence", outcomes, subject={"verdict": "aa"}, configuration={"bar": "bb"}
     ... )
     >>> s["predicate"]["result"], s["predicate"]["passedTests"], s["predicate"]["failedTests"]
     ('FAILED', ['help'], ['harm'])

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jurat.errors import DataError, UnknownName
-from jurat.metrics.loader import Metric, catalog
+from jurat.metrics.loader import Metric, load_folder
 from jurat.metrics.run import Measurement, run
 from jurat.store.engine import DuckDB
 from jurat.store.snapshot import Snapshot
@@ -69,7 +69,7 @@ class Workspace:
                 "the folder holds no snapshot", seen=str(path), next_step="give a folder that jurat review wrote"
             )
         snapshot = Snapshot.from_json(json.loads(path.read_text(encoding="utf-8")))
-        return cls(root=root, lake=(root / lake).resolve(), snapshot=snapshot, metrics=catalog(root / "metrics"))
+        return cls(root=root, lake=(root / lake).resolve(), snapshot=snapshot, metrics=load_folder(root / "metrics"))
 
     @property
     def engine(self) -> DuckDB:

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from jurat.errors import DataError, UnknownName, UsageError
-from jurat.evidence.canonical import file_sha256
 from jurat.evidence.computations import Witness
 from jurat.evidence.estimate import Evidence, InputFile
 from jurat.evidence.keys import SigningKey
@@ -29,6 +28,7 @@ from jurat.launch.bar import Bar, Clause, load_bar
 from jurat.launch.checks import run_check
 from jurat.launch.document import evidence_document, verdict_document
 from jurat.launch.dossier import render_dossier
+from jurat.launch.files import files_in
 from jurat.launch.freeze import bar_catalog, freeze_path, load_freeze
 from jurat.launch.verdict import Freeze, Verdict, decide
 from jurat.launch.waiver import Waiver
@@ -37,7 +37,7 @@ from jurat.store.lake import Lake
 from jurat.store.snapshot import Snapshot
 from jurat.store.source import import_source, load_source
 
-__all__ = ["Review", "files_in", "review"]
+__all__ = ["Review", "review"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +216,7 @@ def _write(
         silver=silver,
         sensitivity=sensitivity,
     )
+    _save_waivers(stage, waivers)
     _write_results(stage, document, every, bar, catalog)
     _write_ledger(stage, document, every, key)
     return verdict, document
@@ -390,22 +391,17 @@ def _write_results(
     (stage / "dossier.html").write_text(page, encoding="utf-8")
 
 
+def _save_waivers(stage: Path, waivers: Sequence[Waiver]) -> None:
+    """Keep the signed files, in the order they were handed in."""
+    if waivers:
+        (stage / "waivers").mkdir()
+    for index, waiver in enumerate(waivers):
+        (stage / "waivers" / f"{index:03d}.json").write_bytes(waiver.raw)
+
+
 def _save(path: Path, document: Any) -> None:
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False, sort_keys=False)
     path.write_text(text + "\n", encoding="utf-8")
-
-
-def files_in(folder: Path) -> list[InputFile]:
-    """Every file of a review folder but the ledger itself, sorted by path.
-
-    The ledger's own files are left out: they are signed, and cannot hold their own digest.
-    """
-    found = []
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_file() and not name.startswith("ledger."):
-            found.append(InputFile(path=name, size=path.stat().st_size, sha256=file_sha256(path)))
-    return found
 
 
 def _write_ledger(stage: Path, document: Mapping[str, Any], every: Sequence[Evidence], key: SigningKey) -> None:
