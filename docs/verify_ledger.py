@@ -1,14 +1,13 @@
 """Check a Jurat ledger without Jurat: python verify_ledger.py LEDGER [PUBLIC_KEY]. Needs only `cryptography`.
 
-Each line is a DSSE envelope; the chain is the SHA-256 of the line before, over its bytes as they stand. The head
-(LEDGER with the suffix .head.json) is signed too. Without PUBLIC_KEY (PEM) the ledger's own key is used, which
-shows that nothing changed, not who signed.
+Each line is a DSSE envelope that holds the SHA-256 of the line before, over its bytes as they stand. The head
+(*.head.json) is signed too. Without PUBLIC_KEY (PEM) it is shown that nothing changed, but not who signed.
 """
 
 import base64
-import hashlib
 import json
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -25,14 +24,12 @@ def opened(line, key, predicate_type):
     (signature,) = envelope["signatures"]
     payload, sig = base64.b64decode(envelope["payload"]), base64.b64decode(signature["sig"])
     envelope["payload"], signature["sig"] = base64.b64encode(payload).decode(), base64.b64encode(sig).decode()
-    canonical = json.dumps(envelope, sort_keys=True, separators=(",", ":")).encode()
-    check(canonical == line, "it is not canonical")  # so that no byte of the line is free
-    keyid = hashlib.sha256(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest()
+    check(json.dumps(envelope, sort_keys=True, separators=(",", ":")).encode() == line, "it is not canonical")
+    keyid = sha256(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest()
     check(signature["keyid"] == keyid, "it is signed by another key")
     kind = envelope["payloadType"].encode()
     key.verify(sig, b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload))
-    statement = json.loads(payload)
-    check(statement["predicateType"] == predicate_type, "it is of another type")
+    check((statement := json.loads(payload))["predicateType"] == predicate_type, "it is of another type")
     return statement["predicate"]
 
 
@@ -48,7 +45,7 @@ def verify(path, pem):
             entry = opened(line, key, "urn:jurat:ledger-entry:1")
             check(entry["index"] == index, f"it holds entry {entry['index']}: dropped, repeated or moved")
             check(entry["previous"] == previous, "the chain breaks here")
-            hashes.append(previous := hashlib.sha256(line).hexdigest())
+            hashes.append(previous := sha256(line).hexdigest())
         place = "the head"
         line, end = path.with_suffix(".head.json").read_bytes().split(b"\n")
         count = (head := opened(line, key, "urn:jurat:ledger-head:1"))["count"]

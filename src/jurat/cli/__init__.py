@@ -36,7 +36,7 @@ _GROUPS = {
     "evals": (
         "Model outputs to scores.",
         {
-            "table": ("jurat.cli.evals:table", "Every model's value and risk rate, with intervals."),
+            "table": ("jurat.cli.evals:table_command", "Every model's value and risk rate, with intervals."),
             "silver": ("jurat.cli.evals:silver", "What cheap labels would have said, and how many audits mend them."),
         },
     ),

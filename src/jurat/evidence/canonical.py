@@ -7,14 +7,16 @@ Digests and signatures are taken over these bytes, so a reader without this pack
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 import rfc8785
 
-__all__ = ["canonical_json", "digest", "file_sha256"]
+__all__ = ["canonical_json", "digest", "file_sha256", "parse_json"]
 
 _BLOCK = 1 << 20
+_SAFE_INTEGER = 2**53 - 1
 
 
 def canonical_json(document: Any) -> bytes:
@@ -40,6 +42,37 @@ def canonical_json(document: Any) -> bytes:
         return bytes(rfc8785.dumps(document))
     except rfc8785.CanonicalizationError as error:
         raise ValueError(f"not representable as canonical JSON: {error}") from error
+
+
+def parse_json(raw: bytes) -> Any:
+    """Read JSON so that what is canonical comes back as what it was, and can be made canonical again.
+
+    Canonical JSON writes the float 1e18 as ``1000000000000000000``. An integer beyond ±(2**53 − 1) is
+    therefore read as the float it stands for.
+
+    Raises
+    ------
+    ValueError
+        For what is not JSON in UTF-8, or nested too deep.
+
+    Examples
+    --------
+    >>> parse_json(canonical_json({"tokens": 1e18, "n": 7}))
+    {'n': 7, 'tokens': 1e+18}
+    """
+    try:
+        return json.loads(raw, parse_int=_number, parse_constant=_no_number)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+
+
+def _number(text: str) -> int | float:
+    exact = int(text)
+    return exact if abs(exact) <= _SAFE_INTEGER else float(text)
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is not JSON")
 
 
 def digest(document: Any) -> str:

@@ -14,14 +14,13 @@ from __future__ import annotations
 import base64
 import fcntl
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from jurat.errors import IntegrityError
-from jurat.evidence.canonical import canonical_json
+from jurat.evidence.canonical import canonical_json, parse_json
 from jurat.evidence.dsse import open_envelope
 from jurat.evidence.keys import PublicKey
 
@@ -131,9 +130,9 @@ def no_head(path: Path) -> IntegrityError:
 def _envelope(raw: bytes, place: str) -> dict[str, Any]:
     """Parse a line that must be a canonical envelope and nothing else, so that no byte of it is free."""
     try:
-        document: dict[str, Any] = json.loads(raw)
+        document: dict[str, Any] = parse_json(raw)
         exact = canonical_json(document) == raw
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise _altered(place, f"it is not JSON ({error})") from error
     if not exact:
         raise _altered(place, "it is not in canonical form")
@@ -227,11 +226,11 @@ def _genesis_key(line: bytes) -> PublicKey:
     """Take the key from entry 0. It proves that nothing changed since, not who signed."""
     document = _envelope(line, "entry 0 (line 1)")
     try:
-        payload = json.loads(base64.b64decode(document["payload"], validate=True))
+        payload = parse_json(base64.b64decode(document["payload"], validate=True))
         raw = base64.b64decode(payload["predicate"]["body"]["public_key"], validate=True)
         if len(raw) != 32:
             raise ValueError("the key has the wrong length")
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise _altered("entry 0 (line 1)", f"it does not carry the ledger's public key ({error})") from error
     return PublicKey(raw)
 

@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jurat.errors import IntegrityError
-from jurat.evidence.canonical import canonical_json
+from jurat.evidence.canonical import canonical_json, parse_json
 from jurat.evidence.keys import PublicKey, SigningKey
 
 __all__ = [
@@ -181,8 +180,8 @@ def open_envelope(
 def _document(payload: bytes, place: str) -> dict[str, Any]:
     """Parse what was signed; a signature does not make bytes into JSON."""
     try:
-        document = json.loads(payload)
-    except (ValueError, RecursionError) as error:
+        document = parse_json(payload)
+    except ValueError as error:
         raise IntegrityError(
             f"{place} was signed, but holds no JSON", seen=str(error), next_step="ask the signer what it is"
         ) from error

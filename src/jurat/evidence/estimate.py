@@ -167,7 +167,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputFile:
-    """A file that a number was computed from: path relative to the data root, size in bytes, SHA-256 in hex."""
+    """A file a number was computed from: path relative to the data root, size in bytes, SHA-256 in hex."""
 
     path: str
     size: int

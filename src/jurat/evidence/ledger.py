@@ -163,7 +163,7 @@ class Ledger:
         if head is not None and size < head.size:
             raise IntegrityError(
                 "the ledger was truncated",
-                seen=f"{self.path} has {size} bytes; its signed head names {head.size} ({head.count} entries)",
+                seen=f"{self.path} has {size} bytes; its head names {head.size} ({head.count} entries)",
                 next_step="restore it from a copy; nothing was appended",
             )
         count, last = (0, START) if head is None else (head.count, head.last)

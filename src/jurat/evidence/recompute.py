@@ -8,6 +8,7 @@ floating reductions may differ, and a stated tolerance of 1e-9 applies, which th
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,13 +19,27 @@ from jurat.errors import IntegrityError, UnknownName
 from jurat.evidence.canonical import canonical_json, file_sha256
 from jurat.evidence.estimate import Estimate, Evidence, InputFile
 
-__all__ = ["GROUP", "TOLERANCE", "check_inputs", "environment", "recompute"]
+__all__ = [
+    "ABSOLUTE_TOLERANCE",
+    "GROUP",
+    "TOLERANCE",
+    "Recomputed",
+    "check_inputs",
+    "environment",
+    "recompute",
+]
 
 GROUP = "jurat.computations"
 TOLERANCE = 1e-9
 """Relative difference accepted where the engine is not the receipt's."""
 
+ABSOLUTE_TOLERANCE = 1e-12
+"""Difference accepted beside it: a relative one means nothing where the sworn number is zero."""
+
 _PACKAGES = ("jurat", "numpy", "scipy", "pyarrow", "duckdb", "deltalake", "sqlglot", "numba")
+
+_OPTIONAL = {"clickhouse": "chdb", "spark": "pyspark"}
+"""Distributions of the engines that are extras."""
 
 Computation = Callable[..., Estimate]
 
@@ -38,9 +53,23 @@ class Recomputed:
 
 
 def environment() -> dict[str, str]:
-    """Versions of what takes part in a computation, read from metadata without importing anything."""
+    """Versions of what takes part in a computation, read from metadata without importing anything.
+
+    Examples
+    --------
+    >>> sorted(environment())[:3]
+    ['deltalake', 'duckdb', 'jurat']
+    """
     found = {name: importlib.metadata.version(name) for name in _PACKAGES}
     return {"python": platform.python_version(), **found}
+
+
+def _engine_version(engine: str) -> str | None:
+    """Version of an engine as it is installed here; ``None`` where it is not, or nobody can say."""
+    try:
+        return importlib.metadata.version(_OPTIONAL.get(engine, engine))
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def check_inputs(inputs: tuple[InputFile, ...], root: Path) -> None:
@@ -56,24 +85,41 @@ def check_inputs(inputs: tuple[InputFile, ...], root: Path) -> None:
     Raises
     ------
     IntegrityError
-        Naming the first file that is missing or changed, with both digests.
+        Naming every file that is missing or changed, with size and digest as recorded and as seen.
+
+    Examples
+    --------
+    >>> check_inputs((InputFile(path="labels.csv", size=3, sha256="00"),), Path("/nowhere"))
+    Traceback (most recent call last):
+    jurat.errors.IntegrityError: the data file labels.csv is missing
+      seen: /nowhere/labels.csv
+      next: say where the data are with --data
     """
-    for file in inputs:
-        path = root / file.path
-        if not path.is_file():
-            raise IntegrityError(
-                f"the data file {file.path} is missing",
-                seen=str(path),
-                next_step="say where the data are with --data",
-            )
-        seen = file_sha256(path)
-        if seen != file.sha256:
-            raise IntegrityError(
-                f"the data file {file.path} changed",
-                seen=f"{path.stat().st_size} bytes, SHA-256 {seen[:16]}…; the receipt names {file.size} bytes, "
-                f"{file.sha256[:16]}…",
-                next_step="restore the file, or review the new data under a new verdict",
-            )
+    faults = [fault for file in inputs if (fault := _input_fault(file, root)) is not None]
+    if not faults:
+        return
+    first, *others = faults
+    what = f"{first.what} (and {len(others)} more)" if others else first.what
+    seen = "; ".join(f"{f.what}: {f.seen}" for f in faults) if others else first.seen
+    raise IntegrityError(what, seen=seen, next_step=first.next_step)
+
+
+def _input_fault(file: InputFile, root: Path) -> IntegrityError | None:
+    path = root / file.path
+    if not path.is_file():
+        return IntegrityError(
+            f"the data file {file.path} is missing",
+            seen=str(path),
+            next_step="say where the data are with --data",
+        )
+    size, sha256 = path.stat().st_size, file_sha256(path)
+    if (size, sha256) == (file.size, file.sha256):
+        return None
+    return IntegrityError(
+        f"the data file {file.path} changed",
+        seen=f"{size} bytes, SHA-256 {sha256[:16]}…; the receipt names {file.size}, {file.sha256[:16]}…",
+        next_step="restore the file, or review the new data under a new verdict",
+    )
 
 
 def _registered(name: str, registry: Mapping[str, Computation] | None) -> Computation:
@@ -89,7 +135,11 @@ def _registered(name: str, registry: Mapping[str, Computation] | None) -> Comput
 
 
 def recompute(
-    evidence: Evidence, *, root: Path, registry: Mapping[str, Computation] | None = None
+    evidence: Evidence,
+    *,
+    root: Path,
+    data_root: Path | None = None,
+    registry: Mapping[str, Computation] | None = None,
 ) -> Recomputed:
     """Run what a receipt names and compare the result with what was sworn.
 
@@ -98,28 +148,31 @@ def recompute(
     evidence
         The number with its receipt.
     root
-        Folder that the receipt's paths are relative to.
+        Folder that the receipt's parameters are relative to.
+    data_root
+        Folder of the input files; where given, each is checked by size and SHA-256 first.
     registry
         Computations by name; the installed entry points by default.
 
     Raises
     ------
     IntegrityError
-        Where a field differs, with both values; exactly on the receipt's engine version, beyond `TOLERANCE`
-        on another.
+        Where an input file changed. Where a field differs, with both values; exactly on the receipt's engine
+        version, beyond `TOLERANCE` on another.
     UnknownName
         Where the computation is not installed.
     """
+    if data_root is not None:
+        check_inputs(evidence.receipt.inputs, data_root)
     fresh = _registered(evidence.receipt.computation, registry)(evidence.receipt, root=root)
     sworn, seen = evidence.estimate.to_json(), fresh.to_json()
     if canonical_json(sworn) == canonical_json(seen):
         return Recomputed(estimate=fresh, exact=True)
-    same_engine = environment().get(evidence.receipt.engine) == evidence.receipt.engine_version
-    tolerance = 0.0 if same_engine else TOLERANCE
+    exactly = _engine_version(evidence.receipt.engine) == evidence.receipt.engine_version
     differing = [
         f"{k}: sworn {sworn[k]!r}, computed {seen[k]!r}"
         for k in sworn
-        if not _close(sworn[k], seen[k], tolerance)
+        if not _same(sworn[k], seen[k], exactly=exactly)
     ]
     if differing:
         raise IntegrityError(
@@ -131,12 +184,13 @@ def recompute(
     return Recomputed(estimate=fresh, exact=False)
 
 
-def _close(a: Any, b: Any, tolerance: float) -> bool:
-    if isinstance(a, float) and isinstance(b, float):
-        return a == b or abs(a - b) <= tolerance * max(abs(a), abs(b))
-    if isinstance(a, Mapping) and isinstance(b, Mapping):
-        return a.keys() == b.keys() and all(_close(a[k], b[k], tolerance) for k in a)
-    return bool(a == b)
+def _same(sworn: Any, seen: Any, *, exactly: bool) -> bool:
+    """Whether two values are the same; floats within the tolerance unless exactly, counts always exactly."""
+    if isinstance(sworn, Mapping) and isinstance(seen, Mapping):
+        return sworn.keys() == seen.keys() and all(_same(sworn[k], seen[k], exactly=exactly) for k in sworn)
+    if not exactly and {type(sworn), type(seen)} in ({float}, {float, int}):
+        return math.isclose(sworn, seen, rel_tol=TOLERANCE, abs_tol=ABSOLUTE_TOLERANCE)
+    return bool(sworn == seen)
 
 
 def _package_changes(recorded: Mapping[str, str]) -> str:

@@ -11,7 +11,7 @@ import os
 import tempfile
 from pathlib import Path
 
-__all__ = ["fsync_directory", "fsync_file", "write_atomically"]
+__all__ = ["fsync_directory", "fsync_file", "make_folder", "write_atomically"]
 
 
 def fsync_file(path: Path) -> None:
@@ -32,6 +32,24 @@ def fsync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and its missing ancestors, each new name durable in the folder that holds it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp()) / "a" / "b"
+    >>> make_folder(folder)
+    >>> folder.is_dir()
+    True
+    """
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    path.mkdir(exist_ok=True)
+    fsync_directory(path.parent)
+
+
 def write_atomically(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     """Write a file so that a reader, or a kill at any moment, sees the old content or the new, never a part.
 
@@ -43,6 +61,14 @@ def write_atomically(path: Path, content: bytes, *, mode: int = 0o644) -> None:
         All of its bytes.
     mode
         Permission bits.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "bar.toml"
+    >>> write_atomically(path, b"title = 'a'")
+    >>> path.read_bytes()
+    b"title = 'a'"
     """
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:

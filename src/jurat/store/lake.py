@@ -88,6 +88,17 @@ class Lake:
         )
         return int(delta.version()), [(f"{table}/{path}", int(size), int(n)) for _, path, size, n in rows]
 
+    def describe(self, table: str) -> dict[str, str | int]:
+        """Version, files, rows and bytes of a table."""
+        version, files = self._files(table, None)
+        return {
+            "table": table,
+            "version": version,
+            "files": len(files),
+            "rows": sum(n for _, _, n in files),
+            "bytes": sum(size for _, size, _ in files),
+        }
+
     def read(self, table: str, *, columns: Sequence[str] | None = None, version: int | None = None) -> pa.Table:
         """Read a table (or some columns of it) at a version, newest by default, rows in the order of their commits."""
         _, files = self._files(table, version)

@@ -6,13 +6,13 @@ another on what they compare to.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
+from collections import Counter
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from jurat.errors import DataError, UnknownName
+from jurat.store.content import content_digest
 
 __all__ = ["TABLES", "conform", "content_digest", "schema_of"]
 
@@ -75,7 +75,7 @@ def schema_of(table: str) -> pa.Schema:
     return TABLES[table]
 
 
-def conform(data: pa.Table, schema: pa.Schema, *, table: str) -> pa.Table:
+def conform(data: pa.Table, schema: pa.Schema, *, table: str, first_row: int = 0) -> pa.Table:
     """Bring data into a table's schema, or say why that cannot be.
 
     Parameters
@@ -86,6 +86,8 @@ def conform(data: pa.Table, schema: pa.Schema, *, table: str) -> pa.Table:
         The table's schema.
     table
         Its name, for messages.
+    first_row
+        Number of the first row, for messages, where the data are one part of more.
 
     Returns
     -------
@@ -97,8 +99,19 @@ def conform(data: pa.Table, schema: pa.Schema, *, table: str) -> pa.Table:
     UnknownName
         For a column that the table does not have.
     DataError
-        For a value that does not fit its type, or a NaN or infinity, with column and row.
+        For a column given twice, a value that does not fit its type, or a NaN or infinity, with column and row.
+
+    Examples
+    --------
+    >>> exposed = conform(pa.table({"arm": ["a"], "unit_id": ["u1"]}), schema_of("exposures"), table="exposures")
+    >>> exposed.to_pylist()
+    [{'unit_id': 'u1', 'unit_kind': None, 'experiment': None, 'arm': 'a', 'ts': None}]
     """
+    twice = sorted(name for name, count in Counter(data.column_names).items() if count > 1)
+    if twice:
+        raise DataError(
+            f"table {table} was given a column twice", seen=", ".join(twice), next_step="keep one of them"
+        )
     for name in data.column_names:
         if name not in schema.names:
             raise UnknownName("column", name, schema.names, place=f"table {table}")
@@ -108,72 +121,34 @@ def conform(data: pa.Table, schema: pa.Schema, *, table: str) -> pa.Table:
             columns.append(pa.nulls(data.num_rows, field.type))
             continue
         columns.append(_cast(data[field.name], field, table))
+        _check_finite(columns[-1], field.name, table, first_row)
     return pa.table(columns, schema=schema)
 
 
 def _cast(column: pa.ChunkedArray, field: pa.Field, table: str) -> pa.ChunkedArray:
     try:
-        cast = column.cast(field.type)
+        return column.cast(field.type)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise DataError(
             f"column {field.name} of table {table} cannot hold what it was given",
             seen=f"{column.type}: {error}",
             next_step=f"give values that fit {field.type} without loss",
         ) from error
-    if pa.types.is_floating(field.type):
-        finite = pc.is_finite(cast)
-        if pc.all(finite, skip_nulls=True).as_py() is False:
-            row = pc.index(finite, pa.scalar(False)).as_py()
+
+
+def _check_finite(column: pa.ChunkedArray, name: str, table: str, first_row: int) -> None:
+    row = first_row
+    for chunk in column.chunks:
+        values, rows = chunk, None
+        if pa.types.is_list(chunk.type):
+            values, rows = pc.list_flatten(chunk), pc.list_parent_indices(chunk)
+        if not pa.types.is_floating(values.type):
+            return
+        place = pc.index(pc.is_finite(values), pa.scalar(False)).as_py()
+        if place >= 0:
             raise DataError(
-                f"column {field.name} of table {table} holds a number that is not finite",
-                seen=f"{cast[row].as_py()!r} in row {row}",
+                f"column {name} of table {table} holds a number that is not finite",
+                seen=f"{values[place].as_py()!r} in row {row + (place if rows is None else rows[place].as_py())}",
                 next_step="leave the value empty (null) where it is not known",
             )
-    return cast
-
-
-_DIGEST_ROWS = 65_536
-
-
-def content_digest(data: pa.Table) -> str:
-    """SHA-256 of what a table says, whatever files, chunks or encodings it lies in.
-
-    Equal tables (names, types, values, order of rows) have equal digests; the bits under a null do not count.
-
-    Examples
-    --------
-    >>> a = pa.table({"x": pa.chunked_array([[1, 2], [3]])})
-    >>> content_digest(a) == content_digest(pa.table({"x": [1, 2, 3]}))
-    True
-    """
-    state = hashlib.sha256()
-    for field in data.schema:
-        state.update(f"{field.name}:{field.type};".encode())
-    for start in range(0, data.num_rows, _DIGEST_ROWS):
-        part = data.slice(start, _DIGEST_ROWS)
-        for column in part.columns:
-            for block in _blocks(column):
-                state.update(block)
-    return state.hexdigest()
-
-
-def _blocks(column: pa.ChunkedArray) -> Iterator[bytes]:
-    """Bytes of a column's validity and values, independent of its layout."""
-    array = column.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):
-        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.nulls(0, column.type)
-    yield pc.cast(pc.is_null(array), pa.uint8()).to_numpy(zero_copy_only=False).tobytes()
-    if pa.types.is_list(array.type):
-        yield pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False).tobytes()
-        yield from _blocks(pa.chunked_array([pc.list_flatten(array)]))
-        return
-    if pa.types.is_string(array.type):
-        filled = pc.fill_null(array, "")
-        yield pc.binary_length(filled).to_numpy(zero_copy_only=False).tobytes()
-        yield "".join(filled.to_pylist()).encode()
-        return
-    if pa.types.is_timestamp(array.type):
-        array = array.cast(pa.int64())
-    if pa.types.is_boolean(array.type):
-        array = array.cast(pa.uint8())
-    yield pc.fill_null(array, 0).to_numpy(zero_copy_only=False).tobytes()
+        row += len(chunk)

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import rfc8785
@@ -19,16 +19,11 @@ from jurat.errors import IntegrityError
 
 __all__ = ["DataFile", "Snapshot", "TableVersion", "sha256_of"]
 
-_BLOCK = 1 << 20
-
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file in hex, read in blocks."""
-    state = hashlib.sha256()
+    """SHA-256 of a file in hex."""
     with path.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            state.update(block)
-    return state.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +61,16 @@ class Snapshot:
         UTC time it was taken, ISO 8601; not part of the digest.
     note
         What it was taken for; not part of the digest.
+
+    Examples
+    --------
+    >>> file = DataFile(path="spans/part-1.parquet", size=9, sha256="0" * 64, rows=2)
+    >>> tables = {"spans": TableVersion(version=1, files=(file,))}
+    >>> snapshot = Snapshot(tables=tables, created="2026-11-02T09:00:00+00:00")
+    >>> snapshot.id == Snapshot(tables=tables, created="2027-01-01T00:00:00+00:00", note="again").id
+    True
+    >>> Snapshot.from_json(snapshot.to_json()) == snapshot
+    True
     """
 
     tables: Mapping[str, TableVersion]
@@ -86,7 +91,9 @@ class Snapshot:
         return {
             name: {
                 "version": table.version,
-                "files": [{"path": f.path, "size": f.size, "sha256": f.sha256, "rows": f.rows} for f in table.files],
+                "files": [
+                    {"path": f.path, "size": f.size, "sha256": f.sha256, "rows": f.rows} for f in table.files
+                ],
             }
             for name, table in sorted(self.tables.items())
         }
@@ -131,22 +138,59 @@ class Snapshot:
         Raises
         ------
         IntegrityError
-            Where its content does not have the digest it is named by.
+            Where it is not a snapshot, its content does not have the digest it is named by, or it names a file outside
+            the lake.
         """
-        tables = {
-            name: TableVersion(version=t["version"], files=tuple(DataFile(**f) for f in t["files"]))
-            for name, t in document["tables"].items()
-        }
-        snapshot = cls(tables=tables, created=document["created"], note=document["note"])
-        if snapshot.digest != document["id"]:
+        try:
+            tables = {
+                name: TableVersion(version=t["version"], files=tuple(DataFile(**f) for f in t["files"]))
+                for name, t in document["tables"].items()
+            }
+            snapshot = cls(tables=tables, created=document["created"], note=document["note"])
+            named = str(document["id"])
+        except (AttributeError, KeyError, TypeError) as error:
+            raise IntegrityError(
+                "the document is not a snapshot",
+                seen=repr(error),
+                next_step="restore it from an untouched copy",
+            ) from error
+        _check_inside(snapshot)
+        if snapshot.digest != named:
             raise IntegrityError(
                 "the snapshot was altered",
-                seen=f"its content has digest {snapshot.digest[:16]}…, it is named {document['id'][:16]}…",
+                seen=f"its content has digest {snapshot.digest[:16]}…, it is named {named[:16]}…",
                 next_step="restore it from an untouched copy",
             )
         return snapshot
 
     @classmethod
     def load(cls, path: Path) -> Snapshot:
-        """Read a snapshot from its JSON file."""
-        return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
+        """Read a snapshot from its JSON file.
+
+        Raises
+        ------
+        IntegrityError
+            As `from_json`, and where the file is not JSON.
+        """
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise IntegrityError(
+                "the snapshot cannot be read",
+                seen=f"{path}: {error}",
+                next_step="restore it from an untouched copy",
+            ) from error
+        return cls.from_json(document)
+
+
+def _check_inside(snapshot: Snapshot) -> None:
+    """Refuse files outside the lake: a snapshot that travelled must not make an engine read the reader's own files."""
+    for table in snapshot.tables.values():
+        for file in table.files:
+            path = PurePosixPath(file.path)
+            if path.is_absolute() or ".." in path.parts:
+                raise IntegrityError(
+                    "the snapshot names a file outside its lake",
+                    seen=repr(file.path),
+                    next_step="do not use it; ask whoever sent it",
+                )
