@@ -298,3 +298,9 @@ def test_an_entry_is_on_disk_before_the_head_names_it(
     ledger.append("note", {})
     # The ledger while the head is old, the new head's bytes before they get its name, then the folder.
     assert synced == [(True, True), (False, True), (False, False)]
+
+
+def test_a_kind_that_is_no_text_writes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError):
+        Ledger(tmp_path / "ledger.jsonl", SigningKey.generate()).append("\ud800", {})
+    assert list(tmp_path.iterdir()) == []

@@ -42,7 +42,7 @@ SELECT
   stratum,
   item AS pair,
   CAST(COUNT(*) AS BIGINT) AS n,
-  CAST(COUNT_IF(label <> '2_full_refusal') AS BIGINT) AS k
+  CAST(COUNT(*) FILTER (WHERE label <> '2_full_refusal') AS BIGINT) AS k
 FROM eval_result
 WHERE scorer = $scorer AND label IS NOT NULL AND starts_with(stratum, 'contrast_')
 GROUP BY arm, stratum, item

@@ -69,13 +69,10 @@ def export(path: Path, *, out: Path, json: bool = False) -> int:
     json
         Print a report as JSON.
     """
-    from jurat.evidence.ledger import verify_ledger
-    from jurat.store.durable import write_atomically
+    from jurat.evidence.ledger import export as write_envelopes
 
-    report = verify_ledger(path)
-    # The ledger's lines are DSSE envelopes already: what is exported is what was signed, byte for byte.
-    write_atomically(out, path.read_bytes())
-    emit(f"{report.count} envelopes written to {out}", {"count": report.count, "out": str(out)}, as_json=json)
+    count = write_envelopes(path, out)
+    emit(f"{count} envelopes written to {out}", {"count": count, "out": str(out)}, as_json=json)
     return 0
 
 

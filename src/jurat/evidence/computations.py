@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jurat.errors import IntegrityError
 from jurat.evidence.estimate import Estimate, Evidence, InputFile, Receipt
 from jurat.evidence.measure import contrast, level_of_arm
 from jurat.evidence.recompute import environment
@@ -23,22 +24,35 @@ __all__ = ["Witness", "metric_contrast", "metric_level"]
 
 def metric_level(receipt: Receipt, *, root: Path) -> Estimate:
     """Compute a metric's level on one arm, as a receipt says."""
-    return _compute(_level_from, receipt.parameters, root)
+    return _compute(_level_from, receipt, root)
 
 
 def metric_contrast(receipt: Receipt, *, root: Path) -> Estimate:
     """Compute candidate minus baseline for a metric, as a receipt says."""
-    return _compute(_contrast_from, receipt.parameters, root)
+    return _compute(_contrast_from, receipt, root)
 
 
 def _compute(
-    function: Callable[[Workspace, Mapping[str, Any]], Estimate], parameters: Mapping[str, Any], root: Path
+    function: Callable[[Workspace, Mapping[str, Any]], Estimate], receipt: Receipt, root: Path
 ) -> Estimate:
+    """Open the folder, hold snapshot and definition against the receipt, and compute."""
+    parameters = receipt.parameters
     workspace = Workspace.open(root, lake=parameters["lake"])
     try:
+        _hold("snapshot", workspace.snapshot.digest, str(receipt.snapshot))
+        _hold(f"metric {parameters['metric']}", workspace.metric(parameters["metric"]).sha256, receipt.code_sha256)
         return function(workspace, parameters)
     finally:
         workspace.close()
+
+
+def _hold(what: str, seen: str, sworn: str) -> None:
+    if seen != sworn:
+        raise IntegrityError(
+            f"the {what} is not the one the number was computed from",
+            seen=f"SHA-256 {seen[:16]}…; the receipt names {sworn[:16]}…",
+            next_step="restore it from an untouched copy",
+        )
 
 
 def _measurement(workspace: Workspace, p: Mapping[str, Any]) -> Any:

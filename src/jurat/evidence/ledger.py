@@ -101,7 +101,7 @@ class Ledger:
         ValueError
             Where the body is not plain JSON; nothing is written then.
         """
-        canonical_json(dict(body))
+        canonical_json([kind, dict(body)])
         with _locked(self.path) as stream:
             count, last, repaired = self._recover(stream)
             if count == 0:

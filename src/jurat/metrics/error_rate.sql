@@ -38,7 +38,7 @@ SELECT
   tier,
   user_id AS cluster,
   CAST(COUNT(*) AS BIGINT) AS n,
-  CAST(COUNT_IF(status = 'error') AS BIGINT) AS k
+  CAST(COUNT(*) FILTER (WHERE status = 'error') AS BIGINT) AS k
 FROM spans
 WHERE status IS NOT NULL
 GROUP BY release, endpoint, tier, user_id

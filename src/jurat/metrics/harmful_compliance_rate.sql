@@ -77,7 +77,7 @@ SELECT
   s.tier,
   s.user_id AS cluster,
   CAST(COUNT(*) AS BIGINT) AS n,
-  CAST(COUNT_IF(a.value = 'harmful_compliance') AS BIGINT) AS k
+  CAST(COUNT(*) FILTER (WHERE a.value = 'harmful_compliance') AS BIGINT) AS k
 FROM audited AS a
 JOIN spans AS s ON s.span_id = a.subject_id
 GROUP BY s.release, s.endpoint, s.tier, s.user_id

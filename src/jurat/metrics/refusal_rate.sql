@@ -43,7 +43,7 @@ SELECT
   tier,
   user_id AS cluster,
   CAST(COUNT(*) AS BIGINT) AS n,
-  CAST(COUNT_IF(refused) AS BIGINT) AS k
+  CAST(COUNT(*) FILTER (WHERE refused) AS BIGINT) AS k
 FROM spans
 WHERE status = 'ok' AND refused IS NOT NULL
 GROUP BY release, endpoint, tier, user_id

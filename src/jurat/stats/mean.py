@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import numba
 import numpy as np
 import numpy.typing as npt
 from scipy import stats as sps
@@ -164,12 +165,20 @@ def cluster_codes(cluster: npt.ArrayLike) -> npt.NDArray[np.int64]:
     >>> cluster_codes(["b", "a", "b"]).tolist()
     [1, 0, 1]
     """
+    return _codes_and_count(cluster)[0]
+
+
+def _codes_and_count(cluster: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], int]:
+    """Codes, and a number they all lie below; each pass over the labels is made once."""
     labels = np.asarray(cluster)
     if labels.ndim != 1:
         raise ValueError(f"cluster must be a vector, got shape {labels.shape}")
-    if labels.dtype.kind in "iu" and len(labels) and labels.min() >= 0 and labels.max() < 4 * len(labels):
-        return labels.astype(np.int64, copy=False)
-    return np.unique(labels, return_inverse=True)[1].astype(np.int64, copy=False)
+    if labels.dtype.kind in "iu" and len(labels) > 0:
+        largest = int(labels.max())
+        if largest < 4 * len(labels) and int(labels.min()) >= 0:
+            return labels.astype(np.int64, copy=False), largest + 1
+    found, codes = np.unique(labels, return_inverse=True)
+    return codes.astype(np.int64, copy=False), len(found)
 
 
 def clustered_mean(
@@ -211,17 +220,35 @@ def clustered_mean(
     >>> print(clustered_mean([3, 2, 4, 1, 2, 5, 4, 5], ["a", "a", "a", "b", "b", "c", "c", "c"]))
     3.25 [-0.5467, 7.047] 0.95 n=8 clusters=3 CR2
     """
-    x = _vector("values", values)
-    codes = cluster_codes(cluster)
-    if codes.shape != x.shape:
-        raise ValueError(f"values and cluster must have one length, got {len(x)} and {len(codes)}")
+    x = np.ascontiguousarray(values, dtype=np.float64)
+    codes, clusters = _codes_and_count(cluster)
+    if x.ndim != 1 or codes.shape != x.shape:
+        raise ValueError(f"values and cluster must be vectors of one length, got {x.shape} and {codes.shape}")
     if len(x) == 0:
         return undefined("there are no units", level=level, n=0, method="CR1", n_clusters=0)
-    centre = float(x.mean())
-    sizes = np.bincount(codes).astype(np.float64)
-    deviations = np.bincount(codes, weights=x - centre)
-    shifted = clustered_mean_from_sums(sizes, deviations, level=level, side=side, correction=correction)
-    return _shift(shifted, centre)
+    # Any centre near the mean keeps the digits; the mean of a few rows costs nothing.
+    pilot = float(x[:1024].mean())
+    sums, finite = _centred_sums(x, codes, pilot if math.isfinite(pilot) else 0.0, clusters)
+    if not finite:
+        _vector("values", x)
+    shifted = clustered_mean_from_sums(sums[:, 0], sums[:, 1], level=level, side=side, correction=correction)
+    return _shift(shifted, pilot)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _centred_sums(
+    values: Floats, codes: npt.NDArray[np.int64], centre: float, clusters: int
+) -> tuple[Floats, bool]:
+    """Units and sum of centred values per cluster, side by side in memory, in one pass over the rows."""
+    sums = np.zeros((clusters, 2))
+    finite = True
+    for i in range(len(values)):
+        deviation = values[i] - centre
+        finite &= deviation - deviation == 0.0
+        g = codes[i]
+        sums[g, 0] += 1.0
+        sums[g, 1] += deviation
+    return sums, finite
 
 
 def _shift(interval: Interval, by: float) -> Interval:

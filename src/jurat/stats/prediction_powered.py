@@ -125,7 +125,8 @@ def prediction_powered_mean(
     References
     ----------
     Angelopoulos, A. N., Duchi, J. C. and Zrnic, T. (2023). PPI++: efficient prediction-powered inference.
-    arXiv:2311.01453. Cochran, W. G. (1977). Sampling Techniques, chapter 7. Tango, T. (1998).
+    arXiv:2311.01453. Cochran, W. G. (1977). Sampling Techniques, chapter 7. Tango, T. (1998). Agresti, A. and Min, Y.
+    (2005). Biostatistics 6, 241–252.
 
     Examples
     --------
@@ -180,7 +181,7 @@ def _normal(
     residual = y - weight * f
     centred = residual - residual.mean()
     if cluster is None:
-        variance, df, groups = float(centred @ centred) / (n - 1) / n, n - 1.0, None
+        variance, df, groups = (float(centred @ centred) + _caution(y, f)) / (n - 1) / n, n - 1.0, None
     else:
         codes = cluster_codes(cluster)
         sums = np.bincount(codes, weights=centred)
@@ -193,6 +194,17 @@ def _normal(
     if not finite_population:
         variance += weight**2 * float(np.var(others, ddof=1 if len(others) > 1 else 0)) / len(others)
     return t_interval(value, math.sqrt(variance), df, level=level, n=n, n_clusters=groups, method="PPI++")
+
+
+def _caution(y: Floats, f: Floats) -> float:
+    """Sum of squares added where labels of paired differences disagree too seldom to show their spread.
+
+    Half a disagreement each way, as Agresti and Min (2005) add to the cells of a paired table; without it, the interval
+    of a difference from 50 audits covers 88 in 100 instead of 95 (tests/evals/test_silver.py).
+    """
+    trinary = bool(np.all(np.isin(y, (-1.0, 0.0, 1.0))) and np.all(np.isin(f, (-1.0, 0.0, 1.0))))
+    rarer = min(np.count_nonzero(y > f), np.count_nonzero(y < f))
+    return 1.0 if trinary and not _is_binary(y, f) and rarer < FEW_DISAGREEMENTS else 0.0
 
 
 def _score(

@@ -1,10 +1,10 @@
 """A digest of what a table says, whatever files, chunks or encodings it lies in.
 
-Two imports of the same sources write Parquet files with other names and perhaps other bytes; whether they hold the same
-rows is answered here. Each column is hashed as up to three streams (which values are null, how long each is, the values
-themselves) that grow by concatenation, so the digest does not depend on how the rows were cut, and a reader of any length
-is hashed in bounded memory. Column names, types and the number of rows are hashed with them, which makes the encoding
-injective: two different tables with one digest would be a collision of SHA-256.
+Two imports of the same sources write Parquet files with other names and perhaps other bytes; whether they hold
+the same rows is answered here. Each column is hashed as up to three streams (which values are null, how long each
+is, the values themselves) that grow by concatenation, so the digest does not depend on how the rows were cut, and
+a reader of any length is hashed in bounded memory. Column names, types and the number of rows are hashed with
+them, which makes the encoding injective: two different tables with one digest would be a collision of SHA-256.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import rfc8785
@@ -24,8 +25,8 @@ __all__ = ["ContentDigest", "content_digest"]
 def content_digest(data: pa.Table) -> str:
     """SHA-256 of what a table says, in hex.
 
-    Equal tables (names, types, values, order of rows) have equal digests. Dictionary encoding and the large and view
-    variants of a type do not count, nor do the bits under a null. Floats are compared by their bits.
+    Equal tables (names, types, values, order of rows) have equal digests. Dictionary encoding and the large and
+    view variants of a type do not count, nor do the bits under a null. Floats are compared by their bits.
 
     Examples
     --------
@@ -112,13 +113,13 @@ class _Column:
         elif pa.types.is_binary(self._kind) or pa.types.is_string(self._kind):
             self._update_bytes(array)
         else:
-            self._values.update(np.ascontiguousarray(_numbers(array)))
+            self._values.update(_numbers(array))
 
     def _update_bytes(self, array: pa.Array) -> None:
         filled = _filled(array.cast(pa.large_binary()), b"")
         _, offsets, content = filled.buffers()
         ends = np.frombuffer(offsets, dtype=np.int64)[filled.offset : filled.offset + len(filled) + 1]
-        self._lengths.update(np.diff(ends))
+        self._lengths.update(np.diff(ends).tobytes())
         if content is not None:
             self._values.update(memoryview(content)[ends[0] : ends[-1]])
 
@@ -158,10 +159,11 @@ def _filled(array: pa.Array, value: object) -> pa.Array:
     return array if array.null_count == 0 else pc.fill_null(array, value)
 
 
-def _numbers(array: pa.Array) -> np.ndarray:
-    """Fixed-width values, 0 under a null."""
+def _numbers(array: pa.Array) -> bytes:
+    """Bytes of fixed-width values, 0 under a null."""
     if pa.types.is_boolean(array.type):
         array = array.cast(pa.uint8())
     elif pa.types.is_temporal(array.type):
         array = array.cast(pa.int32() if array.type.bit_width == 32 else pa.int64())
-    return _filled(array, 0).to_numpy()
+    values: npt.NDArray[np.generic] = _filled(array, 0).to_numpy()
+    return values.tobytes()

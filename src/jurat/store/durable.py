@@ -1,7 +1,7 @@
 """Writes that survive a kill and a power cut.
 
-A file is durable when its bytes *and* the directory entry that names it are on disk; a new name appears only once its
-content is whole. Everything in the house that must not be lost goes through here.
+A file is durable when its bytes *and* the directory entry that names it are on disk; a new name appears only once
+its content is whole. Everything in the house that must not be lost goes through here.
 """
 
 from __future__ import annotations

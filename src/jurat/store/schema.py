@@ -1,7 +1,7 @@
 """The tables of the lake, and what may go into them.
 
-One row a fact, append-only, times in UTC. Undefined is null; NaN and infinity are refused, because no engine agrees with
-another on what they compare to.
+One row a fact, append-only, times in UTC. Undefined is null; NaN and infinity are refused, because no engine
+agrees with another on what they compare to.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ TABLES: dict[str, pa.Schema] = {
     "spans": _table(
         span_id=_S, trace_id=_S, conversation_id=_S, turn=_I, user_id=_S, org_id=_S, tier=_S, endpoint=_S,
         release=_S, model=_S, ts=_TIME, ts_us=_L, ts_s=_L, day=_S, latency_ms=_F, ttft_ms=_F, tokens_in=_L,
-        tokens_out=_L, status=_S, error_type=_S, refused=_B, blocked=_B, risk_tier=_I, intent=_S, session_seq=_I,
-        cost_usd=_F,
+        tokens_out=_L, status=_S, error_type=_S, refused=_B, blocked=_B, risk_tier=_I, intent=_S,
+        session_seq=_I, cost_usd=_F,
     ),
     "span_text": _table(span_id=_S, day=_S, prompt=_S, response=_S, sha256=_S),
     "feedback": _table(
@@ -48,11 +48,12 @@ TABLES: dict[str, pa.Schema] = {
     ),
     "exposures": _table(unit_id=_S, unit_kind=_S, experiment=_S, arm=_S, ts=_TIME),
     "usage": _table(
-        usage_id=_S, kind=_S, job=_S, run=_S, experiment=_S, person=_S, resource=_S, started=_TIME, ended=_TIME,
-        quantity=_F, unit=_S, billed_cost=_F, currency=_S,
+        usage_id=_S, kind=_S, job=_S, run=_S, experiment=_S, person=_S, resource=_S, started=_TIME,
+        ended=_TIME, quantity=_F, unit=_S, billed_cost=_F, currency=_S,
     ),
     "documents": _table(
-        document_id=_S, source_file=_S, record_offset=_L, url=_S, crawled=_TIME, sha256=_S, language=_S, text=_S,
+        document_id=_S, source_file=_S, record_offset=_L, url=_S, crawled=_TIME, sha256=_S, language=_S,
+        text=_S,
     ),
     "embeddings": _table(subject_id=_S, model=_S, day=_S, vector=pa.list_(pa.float32())),
     "rollup_1m": _table(
@@ -63,7 +64,7 @@ TABLES: dict[str, pa.Schema] = {
 
 
 def schema_of(table: str) -> pa.Schema:
-    """Schema of a table; near names are suggested where there is none.
+    """Look up the schema of a table; near names are suggested where there is none.
 
     Examples
     --------
@@ -99,12 +100,13 @@ def conform(data: pa.Table, schema: pa.Schema, *, table: str, first_row: int = 0
     UnknownName
         For a column that the table does not have.
     DataError
-        For a column given twice, a value that does not fit its type, or a NaN or infinity, with column and row.
+        For a column given twice, a value that does not fit its type, or a NaN or infinity, with column and
+        row.
 
     Examples
     --------
-    >>> exposed = conform(pa.table({"arm": ["a"], "unit_id": ["u1"]}), schema_of("exposures"), table="exposures")
-    >>> exposed.to_pylist()
+    >>> given = pa.table({"arm": ["a"], "unit_id": ["u1"]})
+    >>> conform(given, schema_of("exposures"), table="exposures").to_pylist()
     [{'unit_id': 'u1', 'unit_kind': None, 'experiment': None, 'arm': 'a', 'ts': None}]
     """
     twice = sorted(name for name, count in Counter(data.column_names).items() if count > 1)
@@ -146,9 +148,10 @@ def _check_finite(column: pa.ChunkedArray, name: str, table: str, first_row: int
             return
         place = pc.index(pc.is_finite(values), pa.scalar(False)).as_py()
         if place >= 0:
+            row += place if rows is None else rows[place].as_py()
             raise DataError(
                 f"column {name} of table {table} holds a number that is not finite",
-                seen=f"{values[place].as_py()!r} in row {row + (place if rows is None else rows[place].as_py())}",
+                seen=f"{values[place].as_py()!r} in row {row}",
                 next_step="leave the value empty (null) where it is not known",
             )
         row += len(chunk)

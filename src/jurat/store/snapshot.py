@@ -1,7 +1,7 @@
 """A snapshot: the exact files that a number was computed from.
 
-Its id is the digest of what it pins (tables, versions, files with size and SHA-256), so the same state has the same name
-on every machine, and a changed byte has none.
+Its id is the digest of what it pins (tables, versions, files with size and SHA-256), so the same state has the
+same name on every machine, and a changed byte has none.
 """
 
 from __future__ import annotations
@@ -138,8 +138,8 @@ class Snapshot:
         Raises
         ------
         IntegrityError
-            Where it is not a snapshot, its content does not have the digest it is named by, or it names a file outside
-            the lake.
+            Where it is not a snapshot, its content does not have the digest it is named by, or it names a file
+            outside the lake.
         """
         try:
             tables = {
@@ -184,7 +184,7 @@ class Snapshot:
 
 
 def _check_inside(snapshot: Snapshot) -> None:
-    """Refuse files outside the lake: a snapshot that travelled must not make an engine read the reader's own files."""
+    """Refuse files outside the lake: a snapshot that travelled must not make an engine read the reader's files."""
     for table in snapshot.tables.values():
         for file in table.files:
             path = PurePosixPath(file.path)
