@@ -38,6 +38,7 @@ def cluster_robust() -> list[Row]:
             None if sm is None else lambda: peer(ones),
             peer_name="statsmodels OLS",
             goal=50.0,
+            rounds=15,
         ),
         side_by_side(
             "cluster-robust SE of a slope, 1e6 rows, 1e5 clusters",

@@ -58,10 +58,21 @@ def side_by_side(
                 work()
                 best[i] = min(best[i], time.process_time() - begin)
     if peer is None:
-        return Row(name=name, ours=best[0], peer=None, peer_name=f"{peer_name} (missing)", unit="CPU s", ratio=None, goal=goal, met=None)
+        return Row(
+            name=name,
+            ours=best[0],
+            peer=None,
+            peer_name=f"{peer_name} (missing)",
+            unit="CPU s",
+            ratio=None,
+            goal=goal,
+            met=None,
+        )
     ratio = best[0] / best[1] if at_most else best[1] / best[0]
     met = None if goal is None else (ratio <= goal if at_most else ratio >= goal)
-    return Row(name=name, ours=best[0], peer=best[1], peer_name=peer_name, unit="CPU s", ratio=ratio, goal=goal, met=met)
+    return Row(
+        name=name, ours=best[0], peer=best[1], peer_name=peer_name, unit="CPU s", ratio=ratio, goal=goal, met=met
+    )
 
 
 def report(target: str, rows: Sequence[Row]) -> None:
@@ -81,7 +92,12 @@ def report(target: str, rows: Sequence[Row]) -> None:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             versions[name] = "missing"
-    machine = {"processor": _processor(), "cores": os.cpu_count(), "python": platform.python_version(), "system": platform.system()}
+    machine = {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "system": platform.system(),
+    }
     RESULTS.mkdir(exist_ok=True)
     document = [{**asdict(r), "machine": machine, "versions": versions} for r in rows]
     (RESULTS / f"{target}.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from pathlib import Path
 
 import pytest
+
+from tests.launch.case import answers, write_results
 
 ROOT = Path(__file__).resolve().parents[1]
 _connect = socket.socket.connect
@@ -44,3 +47,22 @@ def data_folder(name: str) -> Path:
 def xstest() -> Path:
     """XSTest v2 completions with human and silver labels."""
     return data_folder("xstest")
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Path:
+    """A folder with bar, source mapping, metrics and data of two arms."""
+    folder = tmp_path / "case"
+    shutil.copytree(ROOT / "examples/xstest/metrics", folder / "metrics")
+    source = (ROOT / "examples/xstest/source.toml").read_text(encoding="utf-8")
+    head, *parts = source.split("[[files]]")
+    human = parts[0]
+    rules = "[rules]" + parts[-1].split("[rules]", 1)[1]
+    (folder / "source.toml").write_text(f"{head}[[files]]{human}{rules}", encoding="utf-8")
+    bar = (ROOT / "examples/xstest/bar.toml").read_text(encoding="utf-8")
+    bar = bar.replace('silver = { scorer = ["string_match", "gpt4"] }\n', "").replace('sensitivity = ["stratum"]\n', "")
+    bar = bar.replace("minimum_n = 200", "minimum_n = 40").replace("minimum_n = 150", "minimum_n = 40")
+    (folder / "bar.toml").write_text(bar, encoding="utf-8")
+    write_results(folder / "data", "mistralinstruct", answers(58, 50))
+    write_results(folder / "data", "mistralguard", answers(57, 6))
+    return folder

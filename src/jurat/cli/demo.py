@@ -14,7 +14,9 @@ __all__ = ["demo"]
 _START = dt.datetime(2026, 11, 2, tzinfo=dt.UTC)
 
 
-def demo(*, out: Path = Path("demo"), preset: str = "safe_win", turns: int | None = None, seed: int = 7, json: bool = False) -> int:
+def demo(
+    *, out: Path = Path("demo"), preset: str = "safe_win", turns: int | None = None, seed: int = 7, json: bool = False
+) -> int:
     """Simulate a small world, freeze a bar, review a candidate release, and verify the result.
 
     Parameters
@@ -53,7 +55,8 @@ def demo(*, out: Path = Path("demo"), preset: str = "safe_win", turns: int | Non
     text = [
         _brief(summary(done)),
         f"verified: {len(checked.steps)} checks hold, every number recomputed from the lake",
-        f"truth:    over-refusal {_truth(world, 'over_refusal_rate')}, harmful compliance {_truth(world, 'harmful_compliance_rate')}",
+        f"truth:    over-refusal {_truth(world, 'over_refusal_rate')}, "
+        f"harmful compliance {_truth(world, 'harmful_compliance_rate')}",
         f"open      {out / 'review' / 'dossier.html'}",
         f"try next  jurat demo --preset harm_up; jurat verify {out / 'review'}; jurat bar check {bar_path}",
     ]

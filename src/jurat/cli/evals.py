@@ -94,9 +94,7 @@ def silver(
     rng = np.random.default_rng(seed)
     subjects = [(arm, None)] if baseline is None else [(arm, None), (baseline, None), (arm, baseline)]
     studies = [
-        silver_study(
-            results, metric, arm=a, baseline=b, silver=s, gold=gold, audits=audits, draws=draws, rng=rng
-        )
+        silver_study(results, metric, arm=a, baseline=b, silver=s, gold=gold, audits=audits, draws=draws, rng=rng)
         for metric in load_folder(metrics).values()
         for s in scorer
         for a, b in subjects

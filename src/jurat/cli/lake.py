@@ -75,7 +75,9 @@ def show(lake: Path, *, json: bool = False) -> int:
 
     opened = Lake(lake)
     documents = [opened.describe(name) for name in opened.tables()]
-    rows = [[d["table"], str(d["version"]), f"{d['files']:,}", f"{d['rows']:,}", f"{d['bytes']:,}"] for d in documents]
+    rows = [
+        [str(d["table"]), str(d["version"]), f"{d['files']:,}", f"{d['rows']:,}", f"{d['bytes']:,}"] for d in documents
+    ]
     pinned = opened.snapshots()
     text = f"{table(['table', 'version', 'files', 'rows', 'bytes'], rows)}\n{len(pinned)} snapshots pinned"
     emit(text, {"tables": documents, "snapshots": [s.id for s in pinned]}, as_json=json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -66,28 +67,43 @@ def summary(done: Review) -> str:
     for section, clause in words.iterate_clauses(document):
         found = clause["estimate"] if section == "line" else clause["comparison"]
         bound = clause["limit"] if section == "line" else clause["requirement"]["margin"]
-        rows.append([clause["title"], section, *_cells(found, clause, section), _bar_text(clause, bound, section), clause["outcome"]])
+        rows.append(
+            [
+                clause["title"],
+                section,
+                *_cells(found, clause, section),
+                _bar_text(clause, bound, section),
+                clause["outcome"],
+            ]
+        )
     text = [f"{_HEADS[document['verdict']]}: {words.answer_sentence(document)}"]
     if document["retrospective"]:
         text.append(f"retrospective: {document['retrospective_reason']}")
     text += ["", table(["measure", "role", "found", "interval", "n", "bar", ""], rows, left=2), ""]
     text += [f"{'●' if c['passed'] else '■'} {c['name']}: {c['detail']}" for c in document["checks"]]
-    text += [words.remedy_sentence(document), f"open {done.folder / 'dossier.html'}   check: jurat verify {done.folder}"]
+    text += [
+        words.remedy_sentence(document),
+        f"open {done.folder / 'dossier.html'}   check: jurat verify {done.folder}",
+    ]
     return "\n".join(text)
 
 
-def _cells(found: dict[str, Any] | None, clause: dict[str, Any], section: str) -> list[str]:
+def _cells(found: Mapping[str, Any] | None, clause: Mapping[str, Any], section: str) -> list[str]:
     from jurat.launch import words
 
     if found is None or found["value"] is None:
         return ["–", "–", "0" if found is None else f"{found['n']:,}"]
     difference = section != "line"
-    value = words.signed_amount(found["value"], clause["shape"]) if difference else words.amount(found["value"], clause["shape"])
+    value = (
+        words.signed_amount(found["value"], clause["shape"])
+        if difference
+        else words.amount(found["value"], clause["shape"])
+    )
     unit = " pt" if difference and clause["shape"] == "share" else ""
     return [value + unit, words.interval_text(found, clause["shape"], difference=difference), f"{found['n']:,}"]
 
 
-def _bar_text(clause: dict[str, Any], bound: float, section: str) -> str:
+def _bar_text(clause: Mapping[str, Any], bound: float, section: str) -> str:
     from jurat.launch import words
 
     sign = ">" if clause["direction"] == "greater" else "<"
@@ -113,7 +129,14 @@ def check(bar: Path, *, json: bool = False) -> int:
     frozen = load_freeze(loaded)
     state = f"frozen {frozen.time} by key {frozen.keyid[:16]}" if frozen else "not frozen"
     rows = [
-        [c.name, c.metric, c.arm or "candidate − baseline", c.comparison, f"{'>' if c.direction == 'greater' else '<'} {c.threshold:g}", f"{c.minimum_n:,}"]
+        [
+            c.name,
+            c.metric,
+            c.arm or "candidate − baseline",
+            c.comparison,
+            f"{'>' if c.direction == 'greater' else '<'} {c.threshold:g}",
+            f"{c.minimum_n:,}",
+        ]
         for c in clauses
     ]
     text = "\n".join(
@@ -127,7 +150,16 @@ def check(bar: Path, *, json: bool = False) -> int:
         "sha256": loaded.sha256,
         "frozen": None if frozen is None else {"time": frozen.time, "keyid": frozen.keyid},
         "clauses": [
-            {"name": c.name, "role": c.role, "metric": c.metric, "arm": c.arm, "comparison": c.comparison, "direction": c.direction, "threshold": c.threshold, "minimum_n": c.minimum_n}
+            {
+                "name": c.name,
+                "role": c.role,
+                "metric": c.metric,
+                "arm": c.arm,
+                "comparison": c.comparison,
+                "direction": c.direction,
+                "threshold": c.threshold,
+                "minimum_n": c.minimum_n,
+            }
             for c in clauses
         ],
     }
@@ -155,7 +187,11 @@ def freeze(bar: Path, *, again: bool = False, json: bool = False) -> int:
     done = freeze_bar(loaded, load_or_create_key(), again=again)
     path = freeze_path(bar)
     document = {"time": done.time, "keyid": done.keyid, "bar_sha256": loaded.sha256, "statement": str(path)}
-    emit(f"frozen {done.time}: {path}\nfrom now on an edited bar is refused; data collected from now on are prospective", document, as_json=json)
+    emit(
+        f"frozen {done.time}: {path}\nfrom now on an edited bar is refused; data collected from now on are prospective",
+        document,
+        as_json=json,
+    )
     return 0
 
 

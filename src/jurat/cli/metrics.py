@@ -27,10 +27,25 @@ def list_metrics(*, folder: Path | None = None, json: bool = False) -> int:
     found = catalog(folder) if folder is not None else catalog()
     rows = [[m.name, m.kind, m.role, m.better, m.unit, m.cluster, m.question] for m in found.values()]
     documents = [
-        {"name": m.name, "title": m.title, "question": m.question, "kind": m.kind, "role": m.role, "better": m.better, "unit": m.unit, "cluster": m.cluster, "slices": list(m.slices), "sha256": m.sha256}
+        {
+            "name": m.name,
+            "title": m.title,
+            "question": m.question,
+            "kind": m.kind,
+            "role": m.role,
+            "better": m.better,
+            "unit": m.unit,
+            "cluster": m.cluster,
+            "slices": list(m.slices),
+            "sha256": m.sha256,
+        }
         for m in found.values()
     ]
-    emit(table(["metric", "kind", "role", "better", "unit", "cluster", "question"], rows, left=7), documents, as_json=json)
+    emit(
+        table(["metric", "kind", "role", "better", "unit", "cluster", "question"], rows, left=7),
+        documents,
+        as_json=json,
+    )
     return 0
 
 

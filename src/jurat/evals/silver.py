@@ -7,7 +7,7 @@ and how wide it is. The gold-only interval from the same audit stands beside it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -144,7 +144,9 @@ def audit_study(
     sizes = [n for n in audits if n < len(y)]
     if not sizes:
         raise NotEnoughEvidence(
-            "every audit would look at all units", seen=f"{len(y)} units, audits of {list(audits)}", next_step="try fewer"
+            "every audit would look at all units",
+            seen=f"{len(y)} units, audits of {list(audits)}",
+            next_step="try fewer",
         )
     second = None if other is None else (np.asarray(other[0], float), np.asarray(other[1], float))
     return tuple(_try(y, f, second, n, draws, level, rng) for n in sizes)
@@ -167,9 +169,7 @@ def _try(
             found.append(prediction_powered_mean(y[picked], f[picked], f, level=level, finite_population=True))
         else:
             first, second = (y[picked], f[picked], f), (other[0][picked], other[1][picked], other[1])
-            found.append(
-                prediction_powered_difference(first, second, paired=True, level=level, finite_population=True)
-            )
+            found.append(prediction_powered_difference(first, second, paired=True, level=level, finite_population=True))
     powered, gold = [p.interval for p in found], [p.gold_only for p in found]
     widths = [np.array([_half(i) for i in which]) for which in (powered, gold)]
     return AuditRow(

@@ -41,7 +41,16 @@ class Summary:
         """Return one row per arm and metric."""
         return pa.Table.from_pylist(
             [
-                {"arm": e.slice["arm"], "metric": e.metric, "value": e.value, "low": e.low, "high": e.high, "level": e.level, "n": e.n, "method": e.method}
+                {
+                    "arm": e.slice["arm"],
+                    "metric": e.metric,
+                    "value": e.value,
+                    "low": e.low,
+                    "high": e.high,
+                    "level": e.level,
+                    "n": e.n,
+                    "method": e.method,
+                }
                 for e in self.estimates
             ]
         )
@@ -85,14 +94,17 @@ def summarise(
     engine = DuckDB.from_tables({"eval_result": results})
     try:
         measured = [
-            run(m, engine, slices=("arm",), parameters={k: v for k, v in (parameters or {}).items() if k in m.parameters})
+            run(
+                m,
+                engine,
+                slices=("arm",),
+                parameters={k: v for k, v in (parameters or {}).items() if k in m.parameters},
+            )
             for m in metrics
         ]
     finally:
         engine.close()
     arms = sorted({str(a) for m in measured for a in m.table["arm"].to_pylist()})
     return Summary(
-        estimates=tuple(
-            level_of_arm(m, arm_column="arm", arm=arm, level=level) for arm in arms for m in measured
-        )
+        estimates=tuple(level_of_arm(m, arm_column="arm", arm=arm, level=level) for arm in arms for m in measured)
     )

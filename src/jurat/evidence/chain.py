@@ -141,9 +141,7 @@ def _envelope(raw: bytes, place: str) -> dict[str, Any]:
     return document
 
 
-def _predicate(
-    document: Mapping[str, Any], kind: str, fields: Mapping[str, type], place: str
-) -> dict[str, Any]:
+def _predicate(document: Mapping[str, Any], kind: str, fields: Mapping[str, type], place: str) -> dict[str, Any]:
     predicate: dict[str, Any] = document.get("predicate", {})
     if document.get("predicateType") != kind:
         raise _altered(place, f"it holds a {document.get('predicateType')!r}")
@@ -275,9 +273,7 @@ def open_ledger(path: Path, *, public_key: PublicKey | None = None) -> OpenedLed
 def _read(path: Path) -> tuple[list[bytes], bytes | None]:
     """Read ledger and head as one state: under the lock, so that no append falls between the two."""
     if not path.is_file():
-        raise IntegrityError(
-            "there is no ledger", seen=str(path), next_step="give the path of a ledger.jsonl"
-        )
+        raise IntegrityError("there is no ledger", seen=str(path), next_step="give the path of a ledger.jsonl")
     with path.open("rb") as stream:
         fcntl.flock(stream.fileno(), fcntl.LOCK_SH)
         raw, head = stream.read(), _head_bytes(path)
@@ -311,9 +307,7 @@ def read_entries(path: Path, *, public_key: PublicKey | None = None) -> list[Ent
     return open_ledger(path, public_key=public_key).entries
 
 
-def verify_ledger(
-    path: Path, *, public_key: PublicKey | None = None, anchor: str | None = None
-) -> LedgerReport:
+def verify_ledger(path: Path, *, public_key: PublicKey | None = None, anchor: str | None = None) -> LedgerReport:
     """Check a ledger and its head.
 
     Parameters

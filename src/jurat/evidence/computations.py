@@ -32,9 +32,7 @@ def metric_contrast(receipt: Receipt, *, root: Path) -> Estimate:
     return _compute(_contrast_from, receipt, root)
 
 
-def _compute(
-    function: Callable[[Workspace, Mapping[str, Any]], Estimate], receipt: Receipt, root: Path
-) -> Estimate:
+def _compute(function: Callable[[Workspace, Mapping[str, Any]], Estimate], receipt: Receipt, root: Path) -> Estimate:
     """Open the folder, hold snapshot and definition against the receipt, and compute."""
     parameters = receipt.parameters
     workspace = Workspace.open(root, lake=parameters["lake"])

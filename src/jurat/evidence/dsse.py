@@ -45,9 +45,7 @@ def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
 
-def statement(
-    predicate_type: str, predicate: Mapping[str, Any], *, subject: Mapping[str, str]
-) -> dict[str, Any]:
+def statement(predicate_type: str, predicate: Mapping[str, Any], *, subject: Mapping[str, str]) -> dict[str, Any]:
     """Lay out an in-toto Statement v1.
 
     Parameters
@@ -105,9 +103,7 @@ def seal(document: Mapping[str, Any], keys: Sequence[SigningKey]) -> dict[str, A
     return {
         "payload": base64.b64encode(payload).decode(),
         "payloadType": PAYLOAD_TYPE,
-        "signatures": [
-            {"keyid": key.keyid, "sig": base64.b64encode(key.sign(message)).decode()} for key in keys
-        ],
+        "signatures": [{"keyid": key.keyid, "sig": base64.b64encode(key.sign(message)).decode()} for key in keys],
     }
 
 

@@ -128,9 +128,7 @@ class Ledger:
         """Return the signed head, checked; ``None`` where nothing was appended yet."""
         return read_head(self.path, self.key.public)
 
-    def _write(
-        self, stream: IO[bytes], index: int, previous: str, kind: str, body: Mapping[str, Any]
-    ) -> Entry:
+    def _write(self, stream: IO[bytes], index: int, previous: str, kind: str, body: Mapping[str, Any]) -> Entry:
         now = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
         predicate: dict[str, Any] = {
             "index": index,
@@ -200,9 +198,7 @@ def _locked(path: Path) -> Iterator[IO[bytes]]:
         yield stream
 
 
-def export(
-    path: Path, out: Path, *, public_key: PublicKey | None = None, key: SigningKey | None = None
-) -> int:
+def export(path: Path, out: Path, *, public_key: PublicKey | None = None, key: SigningKey | None = None) -> int:
     """Write a ledger's entries for tools that know in-toto and DSSE but not us, one envelope a line.
 
     The entries' own envelopes go out unchanged, so their signatures and hashes stay what they were.
@@ -232,9 +228,7 @@ def export(
         Where ``out`` is the ledger or its head.
     """
     if out.resolve() in (path.resolve(), head_path(path).resolve()):
-        raise UsageError(
-            "the export would overwrite the ledger", seen=str(out), next_step="name another file"
-        )
+        raise UsageError("the export would overwrite the ledger", seen=str(out), next_step="name another file")
     verify_ledger(path, public_key=public_key)
     opened = open_ledger(path, public_key=public_key)
     lines: list[bytes] = []

@@ -68,9 +68,7 @@ class ArmStatistics:
         return int(self.columns["n"].sum())
 
 
-def arm_statistics(
-    measurement: Measurement, *, arm_column: str, arm: str, cluster: str | None = None
-) -> ArmStatistics:
+def arm_statistics(measurement: Measurement, *, arm_column: str, arm: str, cluster: str | None = None) -> ArmStatistics:
     """Take one arm's rows out of a measurement.
 
     Parameters
@@ -268,9 +266,7 @@ def _proportion(arm: ArmStatistics, level: float) -> Interval:
 def _quantile(metric: Metric, arm: ArmStatistics, level: float, parameters: Mapping[str, object]) -> Interval:
     q = float(str(parameters.get("q", metric.quantiles[0] if metric.quantiles else 0.5)))
     codes = None if arm.cluster is None else _codes(arm.cluster)
-    return quantile.quantile_from_histogram(
-        arm.columns["value"], arm.columns["n"], q, cluster=codes, level=level
-    )
+    return quantile.quantile_from_histogram(arm.columns["value"], arm.columns["n"], q, cluster=codes, level=level)
 
 
 # Two arms --------------------------------------------------------------------------------------------------------
@@ -283,18 +279,14 @@ def _independent(
         return _nothing(level)
     a, b = first.columns, second.columns
     if metric.kind == "proportion" and first.cluster is None:
-        return compare.difference_of_proportions(
-            int(a["k"].sum()), first.n, int(b["k"].sum()), second.n, level=level
-        )
+        return compare.difference_of_proportions(int(a["k"].sum()), first.n, int(b["k"].sum()), second.n, level=level)
     if metric.kind == "mean" and first.cluster is not None:
         n1, s1 = _by_cluster(first, "n", "sum")
         n2, s2 = _by_cluster(second, "n", "sum")
         return difference.clustered_difference(n1, s1, n2, s2, level=level)
     if metric.kind == "rate":
         return difference.difference_of_means(a["n"], b["n"], level=level)
-    return mover_difference(
-        _level(metric, first, level, parameters), _level(metric, second, level, parameters)
-    )
+    return mover_difference(_level(metric, first, level, parameters), _level(metric, second, level, parameters))
 
 
 def _paired(metric: Metric, first: ArmStatistics, second: ArmStatistics, level: float) -> Interval:
@@ -314,9 +306,7 @@ def _paired(metric: Metric, first: ArmStatistics, second: ArmStatistics, level: 
     return difference.paired_mean(y1 / n1, y2 / n2, level=level)
 
 
-def _aligned(
-    first: ArmStatistics, second: ArmStatistics, metric: Metric
-) -> tuple[ArmStatistics, ArmStatistics]:
+def _aligned(first: ArmStatistics, second: ArmStatistics, metric: Metric) -> tuple[ArmStatistics, ArmStatistics]:
     """Put both arms into one order of pairing units; refuse where the units differ."""
     if first.pair is None or second.pair is None:
         raise DataError(
@@ -354,4 +344,4 @@ def _codes(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
 def _by_cluster(arm: ArmStatistics, *names: str) -> list[Floats]:
     assert arm.cluster is not None  # noqa: S101 - callers asked
     codes = _codes(arm.cluster)
-    return [np.bincount(codes, weights=arm.columns[name]) for name in names]
+    return [np.bincount(codes, weights=arm.columns[name]).astype(np.float64, copy=False) for name in names]

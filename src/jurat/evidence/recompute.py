@@ -170,9 +170,7 @@ def recompute(
         return Recomputed(estimate=fresh, exact=True)
     exactly = _engine_version(evidence.receipt.engine) == evidence.receipt.engine_version
     differing = [
-        f"{k}: sworn {sworn[k]!r}, computed {seen[k]!r}"
-        for k in sworn
-        if not _same(sworn[k], seen[k], exactly=exactly)
+        f"{k}: sworn {sworn[k]!r}, computed {seen[k]!r}" for k in sworn if not _same(sworn[k], seen[k], exactly=exactly)
     ]
     if differing:
         raise IntegrityError(

@@ -391,9 +391,7 @@ def _spec_error(path: Path, error: ValidationError) -> SpecError:
         unknown = UnknownName("key", str(first["loc"][-1]), known)
         return SpecError(f"{path.name}: unknown key {place}", seen=unknown.seen, next_step=unknown.next_step)
     if first["type"] == "missing":
-        return SpecError(
-            f"{path.name}: the key {place} is missing", seen="nothing there", next_step=f"add {place}"
-        )
+        return SpecError(f"{path.name}: the key {place} is missing", seen="nothing there", next_step=f"add {place}")
     return SpecError(
         f"{path.name}: {place}: {first['msg'][0].lower()}{first['msg'][1:]}",
         seen=repr(first["input"]),

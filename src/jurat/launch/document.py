@@ -62,8 +62,7 @@ def verdict_document(
         "arms": d.arms.model_dump(mode="json"),
         "plan": d.plan.model_dump(mode="json"),
         "pairs": [
-            {"name": p.name, "value": by_name[f"{p.name} / value"], "risk": by_name[f"{p.name} / risk"]}
-            for p in d.pair
+            {"name": p.name, "value": by_name[f"{p.name} / value"], "risk": by_name[f"{p.name} / risk"]} for p in d.pair
         ],
         "guardrails": [by_name[g.name] for g in d.guardrail],
         "lines": [by_name[line.name] for line in d.line],
@@ -101,7 +100,9 @@ def _why_retrospective(verdict: Verdict, data: Mapping[str, Any]) -> str:
     if data["collected_from"] is None:
         return f"The data do not say when they were collected; they count as older than the freeze ({frozen} UTC)."
     began = data["collected_from"][:16].replace("T", " ")
-    return f"The data begin {began} UTC, before the bar was frozen ({frozen} UTC): the bar could have been fitted to them."
+    return (
+        f"The data begin {began} UTC, before the bar was frozen ({frozen} UTC): the bar could have been fitted to them."
+    )
 
 
 def evidence_document(evidence: Evidence, *, arm: str | None = None) -> dict[str, Any]:
@@ -146,11 +147,22 @@ def _clause(result: ClauseResult, catalog: Mapping[str, Metric]) -> dict[str, An
         "rationale": clause.rationale,
         "more": None
         if result.more is None
-        else {"n": result.more.n, "n_clusters": result.more.n_clusters, "reason": result.more.reason, "formula": result.more.formula},
+        else {
+            "n": result.more.n,
+            "n_clusters": result.more.n_clusters,
+            "reason": result.more.reason,
+            "formula": result.more.formula,
+        },
     }
     if clause.arm is not None:
         estimate = None if result.evidence is None else evidence_document(result.evidence, arm=clause.arm)
-        return {**common, "arm": clause.arm, "bound": clause.comparison, "limit": clause.threshold, "estimate": estimate}
+        return {
+            **common,
+            "arm": clause.arm,
+            "bound": clause.comparison,
+            "limit": clause.threshold,
+            "estimate": estimate,
+        }
     return {
         **common,
         "requirement": {"comparison": clause.comparison, "margin": clause.threshold, "minimum_n": clause.minimum_n},
@@ -168,7 +180,11 @@ def _waiver(waiver: Waiver, verdict: Verdict, bar: Bar) -> dict[str, Any]:
     used = next((r for r in verdict.clauses if r.waiver is waiver), None)
     clause = next((r.clause for r in verdict.clauses if r.clause.name == waiver.clause), None)
     now = dt.datetime.fromisoformat(verdict.decided)
-    void = f"the bar has no clause {waiver.clause!r}" if clause is None else waiver.why_void(clause, bar_sha256=bar.sha256, now=now)
+    void = (
+        f"the bar has no clause {waiver.clause!r}"
+        if clause is None
+        else waiver.why_void(clause, bar_sha256=bar.sha256, now=now)
+    )
     return {
         **waiver.to_json(),
         "keyid": waiver.keyid,

@@ -28,9 +28,7 @@ _STAMPS = {
 }
 
 
-def render_dossier(
-    document: Mapping[str, Any], *, bar_text: str, metric_texts: Mapping[str, str]
-) -> str:
+def render_dossier(document: Mapping[str, Any], *, bar_text: str, metric_texts: Mapping[str, str]) -> str:
     """Render a verdict as a self-contained HTML page.
 
     Parameters
@@ -56,11 +54,15 @@ def render_dossier(
         d=document,
         style=Markup(style),  # noqa: S704 - our own file
         style_hash=f"sha256-{style_hash}",
-        stamp={"word": " ".join(lines), "lines": lines, "state": state, "first": first, "foot": first + 19 * len(lines) + 5},
+        stamp={
+            "word": " ".join(lines),
+            "lines": lines,
+            "state": state,
+            "first": first,
+            "foot": first + 19 * len(lines) + 5,
+        },
         answer=words.answer_sentence(document),
-        findings=[
-            words.clause_sentence(c, document["arms"]) for _, c in words.iterate_clauses(document)
-        ],
+        findings=[words.clause_sentence(c, document["arms"]) for _, c in words.iterate_clauses(document)],
         remedy=words.remedy_sentence(document),
         figures=[Markup(f) for f in _figures(document)],  # noqa: S704 - escapes its own texts
         meanings=_meanings(document),
@@ -109,7 +111,11 @@ def _forest_row(section: str, clause: Mapping[str, Any]) -> ForestRow:
     count = "no data" if found is None else f"n = {found['n']:,}"
     text = "no value"
     if found is not None and not missing:
-        value = words.amount(found["value"], clause["shape"]) if line else words.signed_amount(found["value"], clause["shape"])
+        value = (
+            words.amount(found["value"], clause["shape"])
+            if line
+            else words.signed_amount(found["value"], clause["shape"])
+        )
         text = f"{value} {words.interval_text(found, clause['shape'], difference=not line)}"
     return ForestRow(
         title=clause["title"],
@@ -148,7 +154,9 @@ def _numbers(document: Mapping[str, Any]) -> list[dict[str, Any]]:
                 seen.add((clause["title"], level["arm"]))
                 rows.append(_number(clause, level, level["arm"], difference=False))
         if section != "line" and clause["comparison"] is not None:
-            rows.append(_number(clause, clause["comparison"], f"{arms['candidate']} − {arms['baseline']}", difference=True))
+            rows.append(
+                _number(clause, clause["comparison"], f"{arms['candidate']} − {arms['baseline']}", difference=True)
+            )
     return rows
 
 

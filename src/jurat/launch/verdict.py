@@ -148,9 +148,7 @@ def decide(
     retrospective = any(_is_retrospective(e, freeze) for e in evidence.values()) or not evidence
     inadmissible = {c.name: _why_inadmissible(c, evidence.get(c.name), bar, freeze, now) for c in clauses}
     violation = _holm_violations(clauses, evidence, inadmissible)
-    results = [
-        _judge(c, evidence.get(c.name), bar, inadmissible[c.name], violation.get(c.name)) for c in clauses
-    ]
+    results = [_judge(c, evidence.get(c.name), bar, inadmissible[c.name], violation.get(c.name)) for c in clauses]
     results = [_attach(r, arms.get(r.clause.name, ()), waivers, bar, now) for r in results]
     answer, reasons = _combine(results, checks)
     return Verdict(
@@ -242,9 +240,7 @@ def _outcome(
     clearing, violating = (estimate.low, estimate.high) if greater else (estimate.high, estimate.low)
     if clearing is not None and (clearing > clause.threshold if greater else clearing < clause.threshold):
         return "clears", "the whole interval lies on the right side of the bar", None
-    beyond = violating is not None and (
-        violating < clause.threshold if greater else violating > clause.threshold
-    )
+    beyond = violating is not None and (violating < clause.threshold if greater else violating > clause.threshold)
     if beyond and p_violated <= alpha:
         return "violated", "the whole interval lies on the wrong side of the bar", None
     if clearing is None and violating is None:

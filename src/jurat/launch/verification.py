@@ -118,7 +118,9 @@ def verify_evidence(path: Path, *, public_key: PublicKey | None, data: Path | No
     ledger = verify_ledger(root / "ledger.jsonl", public_key=public_key)
     sworn = [e for e in read_entries(root / "ledger.jsonl", public_key=public_key) if e.kind == "evidence"]
     if evidence.digest not in {e.body["digest"] for e in sworn}:
-        raise IntegrityError(f"{path.name} is not sworn in the ledger", seen=evidence.digest[:16], next_step="restore it")
+        raise IntegrityError(
+            f"{path.name} is not sworn in the ledger", seen=evidence.digest[:16], next_step="restore it"
+        )
     document = _json(root / "verdict.json")
     _check_data(root, document, data, _Steps(), evidence.receipt.inputs)
     done = recompute(evidence, root=root)
@@ -227,14 +229,20 @@ def _check_data(
         inputs = tuple(InputFile(**i) for i in document["receipt"]["inputs"])
     check_inputs(inputs, held)
     if document["receipt"]["snapshot"] != workspace.snapshot.digest:
-        raise IntegrityError("the snapshot is not the one that was sworn", seen=workspace.snapshot.digest[:16], next_step="restore snapshot.json")
+        raise IntegrityError(
+            "the snapshot is not the one that was sworn",
+            seen=workspace.snapshot.digest[:16],
+            next_step="restore snapshot.json",
+        )
     workspace.snapshot.verify(workspace.lake)
     steps.done.append(f"{len(inputs)} data files unchanged under {held}")
     if document["data"]["kind"] != "source":
         return
     table, _ = read_source(load_source(root / "source.toml"), held)
     name = next(iter(workspace.snapshot.tables))
-    if content_digest(table) != content_digest(Lake(workspace.lake).read(name, version=workspace.snapshot.tables[name].version)):
+    if content_digest(table) != content_digest(
+        Lake(workspace.lake).read(name, version=workspace.snapshot.tables[name].version)
+    ):
         raise IntegrityError(
             "the lake does not hold what the source files say",
             seen=f"table {name}, {table.num_rows} rows read anew",
@@ -247,9 +255,7 @@ def _lake(root: Path, document: Mapping[str, Any]) -> str:
     return "lake" if document["data"]["kind"] == "source" else str(document["data"]["root"])
 
 
-def _decide_again(
-    root: Path, document: Mapping[str, Any], evidence: Mapping[str, Evidence], steps: _Steps
-) -> None:
+def _decide_again(root: Path, document: Mapping[str, Any], evidence: Mapping[str, Evidence], steps: _Steps) -> None:
     """Decide the verdict again from the evidence, and render the page again; both must be the same bytes."""
     bar = load_bar(root / "bar.toml")
     workspace = Workspace.open(root, lake=_lake(root, document))
@@ -289,7 +295,9 @@ def _decide_again(
         )
     page = _page(document, bar, clauses, metrics)
     if page != (root / "dossier.html").read_text(encoding="utf-8"):
-        raise IntegrityError("the dossier does not say what the verdict says", seen="dossier.html", next_step="restore it")
+        raise IntegrityError(
+            "the dossier does not say what the verdict says", seen="dossier.html", next_step="restore it"
+        )
     steps.done.append(f"verdict decided again: {document['verdict']}; dossier rendered again, the same bytes")
 
 

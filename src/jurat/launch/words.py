@@ -122,8 +122,7 @@ def _decisive(clause: Mapping[str, Any]) -> str:
     role = "costs more" if clause["better"] == "higher" else "brings more"
     if clause["requirement"]["comparison"] == "superior":
         return f"{title} does not improve by what the bar demands"
-    what = clause["title"] if clause["better"] == "higher" else clause["title"]
-    return f"the candidate {role} {what[0].lower()}{what[1:]} than the bar allows"
+    return f"the candidate {role} {title} than the bar allows"
 
 
 def iterate_clauses(document: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:

@@ -6,27 +6,22 @@ their keys, so that a sum over them is the same each time.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from jurat.errors import DataError, EngineError, UnknownName
-from jurat.metrics.loader import Example, Metric
+from jurat.metrics.loader import ARROW_TYPES, Example, Metric
+from jurat.store.dialect import parameters_of
 from jurat.store.engine import Engine
 
 __all__ = ["Measurement", "example_tables", "rolled_up", "run", "run_example"]
 
-_ARROW = {
-    "string": pa.string(),
-    "int32": pa.int32(),
-    "int64": pa.int64(),
-    "double": pa.float64(),
-    "bool": pa.bool_(),
-    "timestamp": pa.timestamp("us", tz="UTC"),
-}
+_INCOMPLETE = "incomplete_rows"
+"""Rows whose statistics hold a NULL, which a sum would pass over in silence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +51,7 @@ class Measurement:
 
 
 def rolled_up(metric: Metric, slices: Sequence[str], where: Sequence[str] = ()) -> str:
-    """SQL that sums a metric's statistics up to some slices.
+    """Write the SQL that sums a metric's statistics up to some slices.
 
     Parameters
     ----------
@@ -76,19 +71,16 @@ def rolled_up(metric: Metric, slices: Sequence[str], where: Sequence[str] = ()) 
         if column not in metric.slices:
             raise UnknownName("slice", column, metric.slices, place=metric.name)
     # Names were checked against the metric's own; nothing that a user typed is pasted.
-    keys = ", ".join(f'm."{c}"' for c in dict.fromkeys((*slices, *metric.keys)))
-    sums = ", ".join(_sum(metric, column) for column in metric.statistics)
+    keys = [f'm."{c}"' for c in dict.fromkeys((*slices, *metric.keys))]
+    sums = [_sum(metric, column) for column in metric.statistics]
+    nothing = " OR ".join(f'm."{column}" IS NULL' for column in metric.statistics)
+    sums.append(f"CAST(COUNT(*) FILTER (WHERE {nothing}) AS BIGINT) AS {_INCOMPLETE}")
     condition = " AND ".join(f'm."{c}" = $where_{c}' for c in where)
     return (
-        f"SELECT {keys + ', ' if keys else ''}{sums} FROM (\n{metric.sql}\n) AS m"
+        f"SELECT {', '.join((*keys, *sums))} FROM (\n{metric.sql}\n) AS m"  # noqa: S608
         + (f" WHERE {condition}" if condition else "")
-        + (f" GROUP BY {keys} ORDER BY {keys_in_order(keys)}" if keys else "")
+        + (f" GROUP BY {', '.join(keys)} ORDER BY {', '.join(f'{k} NULLS LAST' for k in keys)}" if keys else "")
     )
-
-
-def keys_in_order(keys: str) -> str:
-    """Sort keys with the place of NULLs said, as every engine must be told."""
-    return ", ".join(f"{key} NULLS LAST" for key in keys.split(", "))
 
 
 def _sum(metric: Metric, column: str) -> str:
@@ -146,30 +138,53 @@ def run(
     used = _used(values, sql)
     bound = {**used, **{f"where_{column}": value for column, value in filters.items()}}
     table = engine.query(sql, parameters=bound)
-    _check(metric, table)
     return Measurement(
-        metric=metric, table=table, sql=sql, engine=engine.name, engine_version=engine.version, parameters=values
+        metric=metric,
+        table=_checked(metric, table),
+        sql=sql,
+        engine=engine.name,
+        engine_version=engine.version,
+        parameters=values,
     )
 
 
 def _used(values: Mapping[str, Any], sql: str) -> dict[str, Any]:
     """Parameters that a statement names; engines refuse the others."""
-    return {name: value for name, value in values.items() if re.search(rf"\${name}\b", sql)}
+    named = parameters_of(sql)
+    return {name: value for name, value in values.items() if name in named}
 
 
-def _check(metric: Metric, table: pa.Table) -> None:
+def _checked(metric: Metric, table: pa.Table) -> pa.Table:
+    """The metric's own columns, once they are seen to be what its kind promises."""
+    incomplete = pc.sum(table[_INCOMPLETE]).as_py() or 0
+    if incomplete:
+        raise DataError(
+            f"{metric.name} returned rows without a number",
+            seen=f"NULL in {' or '.join(metric.statistics)}, {incomplete} rows",
+            next_step="COALESCE it in the metric file, or leave such rows out: a NULL would vanish in the sum",
+        )
     for name in metric.statistics:
         column = table[name]
-        if column.null_count:
-            raise DataError(f"{metric.name} returned no number in {name}", seen="NULL", next_step="COALESCE it in the metric file")
-    if metric.kind == "proportion":
-        n, k = table["n"].to_numpy(), table["k"].to_numpy()
-        if (k > n).any() or (k < 0).any():
+        if pa.types.is_floating(column.type) and not pc.all(pc.is_finite(column), min_count=0).as_py():
             raise DataError(
-                f"{metric.name} counts more successes than units",
-                seen=f"k = {int(k[k > n][0]) if (k > n).any() else int(k.min())}",
-                next_step="mend the metric file: k must count a part of n",
+                f"{metric.name} returned a number that is not finite",
+                seen=f"{name} = {column.filter(pc.invert(pc.is_finite(column)))[0].as_py()!r}",
+                next_step="leave out what is undefined: a NaN would spread to every sum",
             )
+    if metric.kind == "proportion":
+        _check_counts(metric, table)
+    return table.drop_columns([_INCOMPLETE])
+
+
+def _check_counts(metric: Metric, table: pa.Table) -> None:
+    n, k = table["n"].to_numpy(), table["k"].to_numpy()
+    wrong = (k > n) | (k < 0)
+    if wrong.any():
+        raise DataError(
+            f"{metric.name} does not count a part of its units",
+            seen=f"k = {int(k[wrong][0])} of n = {int(n[wrong][0])}",
+            next_step="mend the metric file: k must count some of the n units",
+        )
 
 
 def example_tables(metric: Metric, example: Example) -> dict[str, pa.Table]:
@@ -182,7 +197,7 @@ def example_tables(metric: Metric, example: Example) -> dict[str, pa.Table]:
                 if key not in columns:
                     raise UnknownName("column", key, columns, place=f"{metric.name}, example {example.name!r}, {name}")
         tables[name] = pa.table(
-            {c: pa.array([row.get(c) for row in rows], type=_ARROW[kind]) for c, kind in columns.items()}
+            {c: pa.array([row.get(c) for row in rows], type=ARROW_TYPES[kind]) for c, kind in columns.items()}
         )
     return tables
 
@@ -209,11 +224,11 @@ def run_example(metric: Metric, example: Example, engine: Engine, *, tolerance: 
     EngineError
         Where a row differs, with both.
     """
-    sql = f"SELECT * FROM (\n{metric.sql}\n) AS m"
-    values = {**metric.parameters, **example.parameters}
-    used = _used(values, sql)
-    rows = sorted(engine.query(sql, parameters=used).to_pylist(), key=lambda r: _key(metric, r))
-    expected = sorted(({**dict.fromkeys(metric.slices), **row} for row in example.expect), key=lambda r: _key(metric, r))
+    used = _used({**metric.parameters, **example.parameters}, metric.sql)
+    rows = sorted(engine.query(metric.sql, parameters=used).to_pylist(), key=lambda r: _key(metric, r))
+    # TOML has no NULL: a key that an expected row leaves out is NULL.
+    empty = dict.fromkeys((*metric.slices, *metric.keys))
+    expected = sorted(({**empty, **row} for row in example.expect), key=lambda r: _key(metric, r))
     same = len(rows) == len(expected) and all(_same(a, b, tolerance) for a, b in zip(rows, expected, strict=True))
     if not same:
         raise EngineError(

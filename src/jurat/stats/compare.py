@@ -46,9 +46,7 @@ def difference_of_proportions(
     >>> print(difference_of_proportions(56, 70, 48, 80))
     0.2 [0.05243, 0.3339] 0.95 n=150 Newcombe
     """
-    found = mover_difference(
-        proportion(successes_1, n_1, level=level), proportion(successes_2, n_2, level=level)
-    )
+    found = mover_difference(proportion(successes_1, n_1, level=level), proportion(successes_2, n_2, level=level))
     return Interval(
         value=found.value,
         low=found.low,
@@ -65,9 +63,7 @@ def _check_cells(*cells: int) -> None:
         raise ValueError(f"cells of the table must be whole numbers of at least 0, got {cells!r}")
 
 
-def mcnemar(
-    only_first: int, only_second: int, *, method: Literal["mid-p", "exact", "chi2"] = "mid-p"
-) -> Test:
+def mcnemar(only_first: int, only_second: int, *, method: Literal["mid-p", "exact", "chi2"] = "mid-p") -> Test:
     """Test whether two shares of the same units are equal.
 
     Parameters
@@ -116,9 +112,7 @@ def mcnemar(
     return Test(statistic=None, p_value=min(p, 1.0), alternative="two-sided", n=n, method=name)
 
 
-def paired_proportions(
-    both: int, only_first: int, only_second: int, neither: int, *, level: float = 0.95
-) -> Interval:
+def paired_proportions(both: int, only_first: int, only_second: int, neither: int, *, level: float = 0.95) -> Interval:
     """Difference of two shares of the same units by Tango's score interval.
 
     Parameters
@@ -164,9 +158,7 @@ def paired_proportions(
         raise ValueError(f"level must lie in (0, 1), got {level!r}")
     n = both + only_first + only_second + neither
     if n == 0:
-        return Interval(
-            value=None, low=None, high=None, level=level, n=0, method="Tango", reason="there are no pairs"
-        )
+        return Interval(value=None, low=None, high=None, level=level, n=0, method="Tango", reason="there are no pairs")
     b, c = float(only_first), float(only_second)
     value = (b - c) / n
     z = float(sps.norm.isf((1 - level) / 2))

@@ -256,6 +256,4 @@ def clustered_paired_difference(
         return undefined(reason, level=level, n=int(total_1_n), method=method, value=value, n_clusters=clusters)
     influence = (y1 - m1 * n1) / total_1_n - (y2 - m2 * n2) / total_2_n
     se = math.sqrt(clusters / (clusters - 1) * float(influence @ influence))
-    return t_interval(
-        value, se, clusters - 1.0, level=level, n=int(total_1_n), n_clusters=clusters, method=method
-    )
+    return t_interval(value, se, clusters - 1.0, level=level, n=int(total_1_n), n_clusters=clusters, method=method)

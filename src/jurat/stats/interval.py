@@ -241,7 +241,14 @@ def clustered_proportion(
         reason = "there are no units" if clusters == 0 else "one cluster cannot show how clusters vary"
         value = None if clusters == 0 else float(k.sum() / total)
         return Interval(
-            value=value, low=None, high=None, level=level, n=int(total), n_clusters=clusters, method=method, reason=reason
+            value=value,
+            low=None,
+            high=None,
+            level=level,
+            n=int(total),
+            n_clusters=clusters,
+            method=method,
+            reason=reason,
         )
     p = float(k.sum() / total)
     t = float(sps.t.isf(tail, clusters - 1))

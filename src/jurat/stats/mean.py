@@ -118,9 +118,7 @@ def mean(values: npt.ArrayLike, *, level: float = 0.95, side: Side = "two-sided"
     return t_interval(value, se, len(x) - 1, level=level, n=len(x), method="t", side=side)
 
 
-def mean_from_sums(
-    n: int, total: float, total_sq: float, *, level: float = 0.95, side: Side = "two-sided"
-) -> Interval:
+def mean_from_sums(n: int, total: float, total_sq: float, *, level: float = 0.95, side: Side = "two-sided") -> Interval:
     """Mean and t interval from n, the sum and the sum of squares.
 
     Parameters
@@ -235,10 +233,8 @@ def clustered_mean(
     return _shift(shifted, pilot)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _centred_sums(
-    values: Floats, codes: npt.NDArray[np.int64], centre: float, clusters: int
-) -> tuple[Floats, bool]:
+@numba.njit(cache=True, nogil=True)
+def _centred_sums(values: Floats, codes: npt.NDArray[np.int64], centre: float, clusters: int) -> tuple[Floats, bool]:
     """Units and sum of centred values per cluster, side by side in memory, in one pass over the rows."""
     sums = np.zeros((clusters, 2))
     finite = True
@@ -411,7 +407,7 @@ def cluster_robust_ols(
     gram = design.T @ design
     if np.linalg.matrix_rank(gram) < p:
         raise ValueError("the design matrix is singular: drop a column that the others determine")
-    bread = np.linalg.inv(gram)
+    bread: Floats = np.asarray(np.linalg.inv(gram), dtype=np.float64)
     beta = bread @ (design.T @ response)
     residual = response - design @ beta
     counts = np.bincount(codes)
@@ -437,11 +433,9 @@ def cluster_robust_ols(
     )
 
 
-def _cr2_ols(
-    design: Floats, residual: Floats, codes: npt.NDArray[np.int64], bread: Floats
-) -> tuple[Floats, Floats]:
+def _cr2_ols(design: Floats, residual: Floats, codes: npt.NDArray[np.int64], bread: Floats) -> tuple[Floats, Floats]:
     """CR2 covariance and degrees of freedom, cluster by cluster."""
-    n, p = design.shape
+    p = design.shape[1]
     meat = np.zeros((p, p))
     # Column g of G_j is the projection of cluster g's adjusted weights for coefficient j: (I − H)_g' A_g X_g b_j.
     projections: list[Floats] = []

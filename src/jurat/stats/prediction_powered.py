@@ -19,8 +19,8 @@ import numpy.typing as npt
 from scipy import stats as sps
 
 from jurat.stats.compare import paired_proportions
-from jurat.stats.interval import proportion
-from jurat.stats.mean import Floats, cluster_codes, mean, t_interval, undefined
+from jurat.stats.interval import clustered_proportion, proportion
+from jurat.stats.mean import Floats, cluster_codes, clustered_mean, mean, t_interval, undefined
 from jurat.stats.result import Interval
 
 __all__ = [
@@ -100,7 +100,8 @@ def prediction_powered_mean(
     level
         Two-sided coverage.
     cluster
-        Cluster of each audited unit, shape (n,), where units come in clusters.
+        Cluster of each audited unit, shape (n,), where units come in clusters. The other units' clusters are not asked
+        for: their share of the error is small only where they are many.
     finite_population
         Whether the target is the mean over exactly these N units, of which the audited are a random subset without
         replacement: the silver mean is then known, and auditing all leaves no doubt.
@@ -143,18 +144,19 @@ def prediction_powered_mean(
     n, total = len(y), len(others)
     if total == 0 or (finite_population and total < n):
         raise ValueError(f"need silver labels of all units, got {total} for {n} audited ones")
+    codes = None if cluster is None else cluster_codes(cluster)
+    if codes is not None and codes.shape != y.shape:
+        raise ValueError(f"need a cluster for each audited unit, got {len(codes)} for {n}")
     shrink = 1 - n / total if finite_population else 1.0
-    gold_only = _gold_only(y, level, shrink)
+    gold_only = _gold_only(y, level, shrink) if codes is None else _clustered_gold_only(y, codes, level)
     rarer = min(np.count_nonzero(y > f), np.count_nonzero(y < f))
-    few = _is_binary(y, f) and rarer < FEW_DISAGREEMENTS and cluster is None
-    if few and power_tuning is None:
-        found, weight = _score(y, f, others, level, shrink, finite_population), 1.0
+    few = _is_binary(y, f) and rarer < FEW_DISAGREEMENTS
+    if few and power_tuning is None and (codes is None or len(np.unique(codes)) > 1):
+        found, weight = _score(y, f, others, level, codes, shrink, finite_population), 1.0
     else:
         weight = _tuned(y, f, others, finite_population) if power_tuning is None else float(power_tuning)
-        found = _normal(y, f, others, weight, level, cluster, shrink, finite_population)
-    return PredictionPowered(
-        interval=found, gold_only=gold_only, power_tuning=weight, n_gold=n, n_silver=total
-    )
+        found = _normal(y, f, others, weight, level, codes, shrink, finite_population)
+    return PredictionPowered(interval=found, gold_only=gold_only, power_tuning=weight, n_gold=n, n_silver=total)
 
 
 def _tuned(y: Floats, f: Floats, others: Floats, finite_population: bool) -> float:
@@ -172,7 +174,7 @@ def _normal(
     others: Floats,
     weight: float,
     level: float,
-    cluster: npt.ArrayLike | None,
+    codes: npt.NDArray[np.int64] | None,
     shrink: float,
     finite_population: bool,
 ) -> Interval:
@@ -180,16 +182,19 @@ def _normal(
     value = float(y.mean() - weight * (f.mean() - others.mean()))
     residual = y - weight * f
     centred = residual - residual.mean()
-    if cluster is None:
+    if codes is None:
         variance, df, groups = (float(centred @ centred) + _caution(y, f)) / (n - 1) / n, n - 1.0, None
     else:
-        codes = cluster_codes(cluster)
         sums = np.bincount(codes, weights=centred)
         groups = int(np.count_nonzero(np.bincount(codes)))
         if groups < 2:
             reason = "one cluster cannot show how clusters vary"
             return undefined(reason, level=level, n=n, method="PPI++", value=value, n_clusters=groups)
         variance, df = groups / (groups - 1) * float(sums @ sums) / n**2, groups - 1.0
+    # Rounding leaves about 1e-32 of a constant residual.
+    if shrink > 0 and variance <= 1e-24 * max(float(np.max(np.abs(residual))) ** 2, 1e-300):
+        reason = "all audited residuals are alike: their spread cannot be seen"
+        return undefined(reason, level=level, n=n, method="PPI++", value=value, n_clusters=groups)
     variance *= shrink
     if not finite_population:
         variance += weight**2 * float(np.var(others, ddof=1 if len(others) > 1 else 0)) / len(others)
@@ -207,10 +212,34 @@ def _caution(y: Floats, f: Floats) -> float:
     return 1.0 if trinary and not _is_binary(y, f) and rarer < FEW_DISAGREEMENTS else 0.0
 
 
+def _design_effect(residual: Floats, codes: npt.NDArray[np.int64], level: float) -> float:
+    """How much wider squared the interval is for clusters: never below 1, and t(G − 1) in place of z.
+
+    Residuals that are all alike cannot show it; then clusters count as units (Kish), as in `clustered_proportion`.
+    """
+    sizes = np.bincount(codes).astype(np.float64)
+    sizes, groups = sizes[sizes > 0], int(np.count_nonzero(sizes))
+    tail, centred = (1 - level) / 2, residual - residual.mean()
+    price = float(sps.t.isf(tail, groups - 1) / sps.norm.isf(tail)) ** 2
+    spread = float(centred @ centred)
+    if spread == 0:
+        return price * float(sizes @ sizes) / len(residual)
+    sums = np.bincount(codes, weights=centred)
+    return price * max(groups / (groups - 1) * float(sums @ sums) / spread, 1.0)
+
+
 def _score(
-    y: Floats, f: Floats, others: Floats, level: float, shrink: float, finite_population: bool
+    y: Floats,
+    f: Floats,
+    others: Floats,
+    level: float,
+    codes: npt.NDArray[np.int64] | None,
+    shrink: float,
+    finite_population: bool,
 ) -> Interval:
     """Silver mean plus the score interval of its error."""
+    if codes is not None:
+        shrink *= _design_effect(y - f, codes, level)
     b, c = int(np.sum(y > f)), int(np.sum(y < f))
     error = paired_proportions(int(np.sum((y == 1) & (f == 1))), b, c, int(np.sum((y == 0) & (f == 0))), level=level)
     assert error.value is not None and error.low is not None and error.high is not None  # noqa: S101 - n >= 2
@@ -226,6 +255,7 @@ def _score(
         high=max(min(centre + half[1], 1.0), 0.0),
         level=level,
         n=len(y),
+        n_clusters=None if codes is None else len(np.unique(codes)),
         method="prediction-powered, score",
     )
 
@@ -253,6 +283,14 @@ def _gold_only(y: Floats, level: float, shrink: float) -> Interval:
     )
 
 
+def _clustered_gold_only(y: Floats, codes: npt.NDArray[np.int64], level: float) -> Interval:
+    """Interval from the gold alone where units come in clusters; not narrowed in a finite population, to be safe."""
+    if _is_binary(y):
+        sizes = np.bincount(codes).astype(np.float64)
+        return clustered_proportion(np.bincount(codes, weights=y), sizes, level=level)
+    return clustered_mean(y, codes, level=level)
+
+
 def stratified_prediction_powered_mean(
     strata: Sequence[tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]],
     weights: Sequence[float],
@@ -278,8 +316,8 @@ def stratified_prediction_powered_mean(
 
     Notes
     -----
-    :math:`\\hat\\theta = \\sum_s w_s \\hat\\theta_s`, :math:`\\operatorname{Var} = \\sum_s w_s^2 \\operatorname{Var}_s`, with
-    Satterthwaite's degrees of freedom.
+    :math:`\\hat\\theta = \\sum_s w_s \\hat\\theta_s`, :math:`\\operatorname{Var} = \\sum_s w_s^2 \\operatorname{Var}_s`, and
+    the intervals of the strata are combined side by side (MOVER), each with its own asymmetry.
 
     References
     ----------
@@ -376,14 +414,15 @@ def prediction_powered_difference(
                 raise ValueError(f"paired conditions need the same units, got {x.shape} and {y.shape}")
             gaps.append(x - y)
         return prediction_powered_mean(*gaps, level=level, finite_population=finite_population)
-    parts = [prediction_powered_mean(*p, level=level, finite_population=finite_population) for p in (first, second)]
-    a, b = parts
+    one, other = (
+        prediction_powered_mean(*p, level=level, finite_population=finite_population) for p in (first, second)
+    )
     return PredictionPowered(
-        interval=_weighted([a.interval, _negated(b.interval)], (1.0, 1.0), level, "PPI++, two groups"),
-        gold_only=_weighted([a.gold_only, _negated(b.gold_only)], (1.0, 1.0), level, "gold only, two groups"),
-        power_tuning=sum(p.power_tuning for p in parts) / 2,
-        n_gold=sum(p.n_gold for p in parts),
-        n_silver=sum(p.n_silver for p in parts),
+        interval=_weighted([one.interval, _negated(other.interval)], (1.0, 1.0), level, "PPI++, two groups"),
+        gold_only=_weighted([one.gold_only, _negated(other.gold_only)], (1.0, 1.0), level, "gold only, two groups"),
+        power_tuning=(one.power_tuning + other.power_tuning) / 2,
+        n_gold=one.n_gold + other.n_gold,
+        n_silver=one.n_silver + other.n_silver,
     )
 
 

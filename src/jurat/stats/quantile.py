@@ -1,22 +1,25 @@
 """Where does the slow tail begin?
 
-Latency and token counts are skewed: their quantiles say what a mean hides. Independent values: the exact interval between
-two order statistics, free of any assumption on the distribution. Clustered values: Woodruff's interval, which turns the
-cluster-robust interval of "share of values at or below the quantile" into values.
+Latency and token counts are skewed: their quantiles say what a mean hides. Independent values: the exact interval
+between two order statistics, free of any assumption on the distribution. Clustered values: Woodruff's interval, which
+turns the cluster-robust interval of "share of values at or below the quantile" into values; the slower check is
+`jurat.stats.resample.bootstrap_statistic` over clusters.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats as sps
 
-from jurat.stats.mean import Floats, cluster_codes
+from jurat.stats.mean import Floats, Side, cluster_codes, undefined
 from jurat.stats.result import Interval
 
-__all__ = ["order_statistic_ranks", "quantile", "quantile_from_histogram"]
+__all__ = ["Ranks", "order_statistic_ranks", "quantile", "quantile_from_histogram"]
 
 
 def _check(q: float, level: float) -> None:
@@ -26,8 +29,25 @@ def _check(q: float, level: float) -> None:
         raise ValueError(f"level must lie in (0, 1), got {level!r}")
 
 
-def order_statistic_ranks(n: int, q: float, *, level: float = 0.95) -> tuple[int, int, float] | None:
-    """Ranks of the order statistics that hold a quantile, and their exact coverage.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranks:
+    """Order statistics that hold a quantile.
+
+    Attributes
+    ----------
+    low, high
+        Ranks from 1; ``None`` where the sample is too small for a bound on that side.
+    coverage
+        Exact chance that the quantile of a continuous distribution lies between them.
+    """
+
+    low: int | None
+    high: int | None
+    coverage: float
+
+
+def order_statistic_ranks(n: int, q: float, *, level: float = 0.95) -> Ranks:
+    r"""Ranks of the order statistics that hold a quantile, and their exact coverage.
 
     Parameters
     ----------
@@ -40,13 +60,14 @@ def order_statistic_ranks(n: int, q: float, *, level: float = 0.95) -> tuple[int
 
     Returns
     -------
-    tuple of int, int, float, or None
-        Ranks from 1, and :math:`P(r \\le B < s)` for B binomial(n, q); ``None`` where n is too small for the level.
+    Ranks
+        For B binomial(n, q): the largest r with :math:`P(B < r) \le (1 - level)/2` and the smallest s with
+        :math:`P(B \ge s) \le (1 - level)/2`; the coverage is :math:`P(r \le B < s)`.
 
     Notes
     -----
-    The narrowest pair (in ranks) around the quantile that reaches the level; of equally narrow ones the pair with the
-    larger coverage.
+    Each tail keeps to its half, so that each bound alone is valid at (1 + level)/2 and a higher level never narrows the
+    interval. The narrowest pair of ranks would promise neither.
 
     References
     ----------
@@ -54,28 +75,24 @@ def order_statistic_ranks(n: int, q: float, *, level: float = 0.95) -> tuple[int
 
     Examples
     --------
-    >>> r, s, coverage = order_statistic_ranks(1000, 0.95)
-    >>> r, s, round(coverage, 10)
-    (937, 964, 0.9504167703)
+    >>> ranks = order_statistic_ranks(1000, 0.95)
+    >>> ranks.low, ranks.high, round(ranks.coverage, 10)
+    (936, 964, 0.9580952682)
     """
     _check(q, level)
-    cdf = sps.binom.cdf(np.arange(-1, n + 1), n, q)  # cdf[i] = P(B <= i − 1)
-    if cdf[n] - cdf[1] < level:
-        return None
-    best: tuple[int, int, float] | None = None
-    # For each lower rank r the smallest s with P(r <= B <= s − 1) >= level; both move upwards together.
-    upper = np.searchsorted(cdf, cdf[1 : n + 1] + level - 1e-15)
-    for r, s in zip(range(1, n + 1), upper.tolist(), strict=True):
-        if s > n:
-            break
-        coverage = float(cdf[s] - cdf[r])
-        if best is None or (s - r, -coverage) < (best[1] - best[0], -best[2]):
-            best = (r, s, coverage)
-    return best
+    tail = (1 - level) / 2
+    low, high = int(sps.binom.ppf(tail, n, q)), int(sps.binom.isf(tail, n, q)) + 1
+    coverage = sps.binom.cdf(min(high - 1, n), n, q) - (sps.binom.cdf(low - 1, n, q) if low >= 1 else 0.0)
+    return Ranks(low=low if low >= 1 else None, high=high if high <= n else None, coverage=float(coverage))
 
 
 def quantile(
-    values: npt.ArrayLike, q: float, *, cluster: npt.ArrayLike | None = None, level: float = 0.95
+    values: npt.ArrayLike,
+    q: float,
+    *,
+    cluster: npt.ArrayLike | None = None,
+    level: float = 0.95,
+    side: Side = "two-sided",
 ) -> Interval:
     """Quantile of values, with an interval.
 
@@ -87,20 +104,24 @@ def quantile(
         In (0, 1).
     cluster
         Cluster labels, shape (n,), where values come in clusters.
-    level
-        Two-sided coverage.
+    level, side
+        Coverage, and whether a one-sided bound is wanted.
 
     Notes
     -----
     See `quantile_from_histogram`.
 
+    References
+    ----------
+    As in `quantile_from_histogram`.
+
     Examples
     --------
     >>> print(quantile(np.arange(1.0, 101.0), 0.5))
-    50.5 [40, 60] 0.95 n=100 order statistics
+    50.5 [40, 61] 0.95 n=100 order statistics
     """
     x = np.asarray(values, dtype=np.float64)
-    return quantile_from_histogram(x, np.ones_like(x), q, cluster=cluster, level=level)
+    return quantile_from_histogram(x, np.ones_like(x), q, cluster=cluster, level=level, side=side)
 
 
 def quantile_from_histogram(
@@ -110,8 +131,9 @@ def quantile_from_histogram(
     *,
     cluster: npt.ArrayLike | None = None,
     level: float = 0.95,
+    side: Side = "two-sided",
 ) -> Interval:
-    """Quantile from rows of (value, count), with an interval.
+    r"""Quantile from rows of (value, count), with an interval.
 
     Parameters
     ----------
@@ -121,8 +143,8 @@ def quantile_from_histogram(
         In (0, 1).
     cluster
         Cluster of each row, where values come in clusters.
-    level
-        Two-sided coverage.
+    level, side
+        Coverage, and whether a one-sided bound (level above 0.5) is wanted.
 
     Returns
     -------
@@ -137,9 +159,11 @@ def quantile_from_histogram(
 
     Notes
     -----
-    Independent: order statistics (`order_statistic_ranks`). Clustered: with :math:`z_g = \\sum_{i \\in g} (1[x_i \\le
-    \\hat x_q] - q)`, the share at or below the quantile has standard error
-    :math:`s = \\sqrt{\\tfrac{G}{G-1}\\sum z_g^2}/n`; the bounds are the sample quantiles at :math:`q \\mp t_{G-1} s`.
+    Independent: order statistics (`order_statistic_ranks`). Clustered: with :math:`z_g = \sum_{i \in g} (1[x_i \le
+    \hat x_q] - q)`, the share at or below the quantile has standard error
+    :math:`s = \sqrt{\tfrac{G}{G-1}\sum z_g^2}/n`; the bounds are the sample quantiles at :math:`q \mp t_{G-1} s`. Where
+    :math:`q + t_{G-1} s \ge 1`, the largest value is a bound only if :math:`q^m` is at most the tail, with :math:`m =
+    q(1-q)/s^2` effective units; else the bound is open. The lower end likewise.
 
     References
     ----------
@@ -148,13 +172,24 @@ def quantile_from_histogram(
 
     Examples
     --------
-    >>> print(quantile_from_histogram([10.0, 20.0, 30.0], [50, 40, 10], 0.9, cluster=[0, 1, 2]))
-    21 [10, 30] 0.95 n=100 clusters=3 Woodruff, clustered
+    >>> user = np.arange(300) % 60
+    >>> seconds = np.random.default_rng(2).lognormal(0.01 * user, 0.5)
+    >>> print(quantile_from_histogram(seconds, np.ones(300), 0.9, cluster=user))
+    2.677 [2.361, 3.017] 0.95 n=300 clusters=60 Woodruff, clustered
     """
+    if side not in ("two-sided", "lower", "upper"):
+        raise ValueError(f"side must be 'two-sided', 'lower' or 'upper', got {side!r}")
+    if side != "two-sided":
+        if not 0.5 < level < 1.0:
+            raise ValueError(f"a one-sided level must lie in (0.5, 1), got {level!r}")
+        both = quantile_from_histogram(value, count, q, cluster=cluster, level=2 * level - 1)
+        low, high = (both.low, None) if side == "lower" else (None, both.high)
+        reason = both.reason if low is None and high is None else None
+        return dataclasses.replace(both, level=level, low=low, high=high, reason=reason)
     _check(q, level)
     x, m = np.asarray(value, dtype=np.float64), np.asarray(count, dtype=np.float64)
     if x.shape != m.shape or x.ndim != 1 or not np.all(np.isfinite(x)):
-        raise ValueError(f"value and count must be finite vectors of one length, got shapes {x.shape} and {m.shape}")
+        raise ValueError(f"value and count must be finite vectors that match, got {x.shape} and {m.shape}")
     if np.any(m < 0) or np.any(m != np.floor(m)):
         raise ValueError(f"counts must be whole and not negative, got {m.min()!r}")
     keep = m > 0
@@ -162,9 +197,7 @@ def quantile_from_histogram(
     n = int(m.sum())
     method = "order statistics" if cluster is None else "Woodruff, clustered"
     if n == 0:
-        return Interval(
-            value=None, low=None, high=None, level=level, n=0, method=method, reason="there are no units"
-        )
+        return Interval(value=None, low=None, high=None, level=level, n=0, method=method, reason="there are no units")
     order = np.argsort(x, kind="stable")
     sorted_x, cumulative = x[order], np.cumsum(m[order])
     estimate = _type_7(sorted_x, cumulative, n, q)
@@ -185,19 +218,24 @@ def _type_7(sorted_x: Floats, cumulative: Floats, n: int, q: float) -> float:
     return low + (position - below) * (high - low)
 
 
-def _exact(
-    sorted_x: Floats, cumulative: Floats, n: int, q: float, estimate: float, level: float
-) -> Interval:
+def _exact(sorted_x: Floats, cumulative: Floats, n: int, q: float, estimate: float, level: float) -> Interval:
     ranks = order_statistic_ranks(n, q, level=level)
-    if ranks is None:
-        reason = f"{n} values are too few for a {level:.4g} interval of the {q:g} quantile"
-        return Interval(
-            value=estimate, low=None, high=None, level=level, n=n, method="order statistics", reason=reason
-        )
-    low, high = (_rank(sorted_x, cumulative, r) for r in ranks[:2])
+    low = None if ranks.low is None else min(_rank(sorted_x, cumulative, ranks.low), estimate)
+    high = None if ranks.high is None else max(_rank(sorted_x, cumulative, ranks.high), estimate)
     return Interval(
-        value=estimate, low=min(low, estimate), high=max(high, estimate), level=level, n=n, method="order statistics"
+        value=estimate,
+        low=low,
+        high=high,
+        level=level,
+        n=n,
+        method="order statistics",
+        reason=_open_reason(low, high, f"{n} values are too few", q),
     )
+
+
+def _open_reason(low: float | None, high: float | None, cause: str, q: float) -> str | None:
+    missing = [name for name, bound in (("lower", low), ("upper", high)) if bound is None]
+    return f"{cause} for a {' or '.join(missing)} bound of the {q:g} quantile" if missing else None
 
 
 def _woodruff(
@@ -215,20 +253,25 @@ def _woodruff(
     clusters = int(np.count_nonzero(np.bincount(codes, weights=m)))
     if clusters < 2:
         reason = "one cluster cannot show how clusters vary"
-        return Interval(
-            value=estimate, low=None, high=None, level=level, n=n, n_clusters=clusters, method=method, reason=reason
-        )
-    se = math.sqrt(clusters / (clusters - 1) * float(sums @ sums)) / n
-    half = float(sps.t.isf((1 - level) / 2, clusters - 1)) * se
-    low = _rank(sorted_x, cumulative, max(math.floor(n * (q - half)), 1))
-    high = _rank(sorted_x, cumulative, min(math.ceil(n * (q + half)) + 1, n))
+        return undefined(reason, level=level, n=n, method=method, value=estimate, n_clusters=clusters)
+    tail, independent = (1 - level) / 2, math.sqrt(q * (1 - q) / n)
+    # Clusters that balance exactly would claim certainty: then units are taken as independent.
+    se = math.sqrt(clusters / (clusters - 1) * float(sums @ sums)) / n or independent
+    half = float(sps.t.isf(tail, clusters - 1)) * se
+    effective = min(q * (1 - q) / se**2, n)
+    low = high = None
+    if q - half > 0 or (1 - q) ** effective <= tail:
+        low = min(_rank(sorted_x, cumulative, max(math.floor(n * (q - half)), 1)), estimate)
+    if q + half < 1 or q**effective <= tail:
+        high = max(_rank(sorted_x, cumulative, min(math.ceil(n * (q + half)) + 1, n)), estimate)
     return Interval(
         value=estimate,
-        low=min(low, estimate),
-        high=max(high, estimate),
+        low=low,
+        high=high,
         level=level,
         n=n,
         n_clusters=clusters,
         method=method,
         df=clusters - 1.0,
+        reason=_open_reason(low, high, f"{clusters} clusters vary too much", q),
     )

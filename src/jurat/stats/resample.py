@@ -235,9 +235,7 @@ def bootstrap_ratio(
     """
     top, bottom = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
     if top.ndim != 1 or top.shape != bottom.shape:
-        raise ValueError(
-            f"numerator and denominator must have one length, got {top.shape} and {bottom.shape}"
-        )
+        raise ValueError(f"numerator and denominator must have one length, got {top.shape} and {bottom.shape}")
     sums = np.column_stack([top, bottom])
     return bootstrap_sums(sums, _quotient, rng=rng, replicates=replicates, level=level, method=method)
 
@@ -285,9 +283,7 @@ def bootstrap_mean(
     if sizes.ndim != 1 or sizes.shape != sums.shape or np.any(sizes < 0):
         raise ValueError(f"n (not negative) and total must match, got shapes {sizes.shape} and {sums.shape}")
     keep = sizes > 0
-    found = bootstrap_ratio(
-        sums[keep], sizes[keep], rng=rng, replicates=replicates, level=level, method=method
-    )
+    found = bootstrap_ratio(sums[keep], sizes[keep], rng=rng, replicates=replicates, level=level, method=method)
     return dataclasses.replace(found, interval=dataclasses.replace(found.interval, n=int(sizes.sum())))
 
 
@@ -359,9 +355,7 @@ def bootstrap_statistic(
         left_out = np.array([recomputed(np.setdiff1d(np.arange(groups), fold)) for fold in folds])
     found = _interval(float(statistic(x)), drawn, left_out, level=level, clusters=groups, method=method)
     n_clusters = None if cluster is None else groups
-    return dataclasses.replace(
-        found, interval=dataclasses.replace(found.interval, n=n, n_clusters=n_clusters)
-    )
+    return dataclasses.replace(found, interval=dataclasses.replace(found.interval, n=n, n_clusters=n_clusters))
 
 
 def _without(
@@ -384,9 +378,7 @@ def _interval(
         return _without(reason, value, level, clusters, name)
     # A constant statistic leaves replicates that differ by rounding alone.
     if float(np.ptp(drawn)) <= 1e-12 * max(abs(value), float(np.max(np.abs(drawn)))):
-        return _without(
-            "the replicates do not vary: clusters like these hide the error", value, level, clusters, name
-        )
+        return _without("the replicates do not vary: clusters like these hide the error", value, level, clusters, name)
     tails, bias, acceleration = (tail, 1 - tail), None, None
     if left_out is not None:
         bias = _bias_correction(drawn, value)

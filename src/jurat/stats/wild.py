@@ -39,7 +39,7 @@ class _Design:
 def _signs(clusters: int, rng: np.random.Generator | None, replicates: int) -> Floats:
     if 2**clusters <= ENUMERATED:
         patterns = (np.arange(2**clusters)[:, None] >> np.arange(clusters)) & 1
-        return 1.0 - 2.0 * patterns
+        return np.asarray(1.0 - 2.0 * patterns, dtype=np.float64)
     if rng is None:
         raise ValueError(f"{clusters} clusters have more than {ENUMERATED} sign patterns: pass rng to draw from them")
     return rng.choice(np.array([-1.0, 1.0]), size=(replicates, clusters))
@@ -124,7 +124,7 @@ def _prepare(X: npt.ArrayLike, y: npt.ArrayLike, cluster: npt.ArrayLike, index: 
     if not 0 <= index < p:
         raise ValueError(f"coefficient must be a column of X, 0 to {p - 1}, got {index!r}")
     clusters = int(codes.max()) + 1
-    bread = np.linalg.inv(design.T @ design)
+    bread: Floats = np.asarray(np.linalg.inv(design.T @ design), dtype=np.float64)
     # Row i's part in coefficient `index`: its influence before the residual.
     influence = design @ bread[:, index]
     scale = clusters / (clusters - 1) * (n - 1) / (n - p)

@@ -93,9 +93,7 @@ class _Column:
         # A list type spells out the name of its element, which differs between writers and means nothing.
         name = str(self._kind) if not self._children else type(self._kind).__name__
         names = (
-            [self._kind.field(i).name for i in range(self._kind.num_fields)]
-            if pa.types.is_struct(self._kind)
-            else []
+            [self._kind.field(i).name for i in range(self._kind.num_fields)] if pa.types.is_struct(self._kind) else []
         )
         return [name, streams, names, [child.summary() for child in self._children]]
 

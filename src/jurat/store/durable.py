@@ -7,11 +7,19 @@ its content is whole. Everything in the house that must not be lost goes through
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["fsync_directory", "fsync_file", "make_folder", "write_atomically"]
+from jurat.errors import EngineError
+
+__all__ = ["fsync_directory", "fsync_file", "locked", "make_folder", "write_atomically"]
+
+_POLL_SECONDS = 0.005
 
 
 def fsync_file(path: Path) -> None:
@@ -83,3 +91,44 @@ def write_atomically(path: Path, content: bytes, *, mode: int = 0o644) -> None:
             Path(name).unlink()
         raise
     fsync_directory(path.parent)
+
+
+@contextmanager
+def locked(path: Path, *, wait_seconds: float, shared: bool = False) -> Iterator[None]:
+    """Hold a lock across threads and processes; a kill lets go of it.
+
+    Parameters
+    ----------
+    path
+        File to lock; made where it is missing.
+    wait_seconds
+        How long to wait for whoever holds it.
+    shared
+        Hold it together with others that share it.
+
+    Raises
+    ------
+    EngineError
+        Where it is held for longer than that.
+
+    Examples
+    --------
+    >>> path = Path(tempfile.mkdtemp()) / ".lock"
+    >>> with locked(path, wait_seconds=1):
+    ...     pass
+    """
+    with path.open("w") as stream:
+        deadline = time.monotonic() + wait_seconds
+        while True:
+            try:
+                fcntl.flock(stream, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise EngineError(
+                        "another writer is at work",
+                        seen=f"{path} is locked since more than {wait_seconds:g} s",
+                        next_step="wait for it to finish, or stop it",
+                    ) from None
+                time.sleep(_POLL_SECONDS)
+        yield

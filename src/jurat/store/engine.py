@@ -1,24 +1,25 @@
 """Query engines over pinned files: DuckDB here; ClickHouse and Spark beside it.
 
 A query sees exactly the files of a snapshot, as views over explicit file lists; then the engine is locked: it can open
-no other file, load no extension and reach no network. The session is in UTC and runs on one thread, because a
-floating-point sum that depends on how threads interleave cannot be recomputed bit for bit.
+no other file, load no extension, reach no network, and run nothing but a SELECT. The session is in UTC and runs on one
+thread, because a floating-point sum that depends on how threads interleave cannot be recomputed bit for bit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from jurat.errors import EngineError
 from jurat.store.schema import schema_of
 from jurat.store.snapshot import Snapshot
 
-__all__ = ["DuckDB", "Engine", "Scalar"]
+__all__ = ["DuckDB", "Engine", "Scalar", "pinned_files", "write_tables"]
 
 Scalar = str | int | float | bool | None
 
@@ -54,6 +55,9 @@ class DuckDB:
         The pinned versions.
     root
         Root of the lake.
+    threads
+        Threads of a query. With 1, the default, sums of DOUBLE are the same bits on every run; with more they are
+        not, and what comes out must not become evidence.
 
     Examples
     --------
@@ -64,46 +68,48 @@ class DuckDB:
 
     name = "duckdb"
 
-    def __init__(self, snapshot: Snapshot, root: Path) -> None:
-        self._open()
-        for table in sorted(snapshot.tables):
-            paths = snapshot.paths(table, root)
+    def __init__(self, snapshot: Snapshot, root: Path, *, threads: int = 1) -> None:
+        self._open(threads)
+        files = {table: snapshot.paths(table, root) for table in sorted(snapshot.tables)}
+        for table, paths in files.items():
             if not paths:
                 self._connection.register(table, schema_of(table).empty_table())
                 continue
-            # File names are our own and bound into a view that cannot take parameters: quotes are doubled.
-            listed = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
-            self._connection.execute(f'CREATE VIEW "{table}" AS SELECT * FROM read_parquet([{listed}])')
-        self._lock(paths=[p for t in snapshot.tables for p in snapshot.paths(t, root)])
+            # A view takes no parameters, so quotes are doubled. Folders named like x=1 must not become columns, and a
+            # column that older files lack is NULL there.
+            options = "hive_partitioning = false, union_by_name = true"
+            self._connection.execute(
+                f'CREATE VIEW "{table}" AS SELECT * FROM read_parquet({_listed(paths)}, {options})'  # noqa: S608
+            )
+        self._lock([path for paths in files.values() for path in paths])
 
     @classmethod
-    def from_tables(cls, tables: Mapping[str, pa.Table]) -> DuckDB:
+    def from_tables(cls, tables: Mapping[str, pa.Table], *, threads: int = 1) -> Self:
         """Make an engine over Arrow tables in memory."""
         engine = cls.__new__(cls)
-        engine._open()
+        engine._open(threads)
         for name, table in tables.items():
             engine._connection.register(name, table)
-        engine._lock(paths=[])
+        engine._lock([])
         return engine
 
-    def _open(self) -> None:
+    def _open(self, threads: int) -> None:
         self._connection = duckdb.connect(":memory:")
         self._connection.execute("SET TimeZone = 'UTC'")
-        self._connection.execute("SET threads = 1")
+        self._connection.execute(f"SET threads = {int(threads)}")
         self._connection.execute("SET python_enable_replacements = false")
 
-    def _lock(self, *, paths: list[str]) -> None:
+    def _lock(self, paths: list[str]) -> None:
         """Close every way out but the pinned files."""
         if paths:
-            listed = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
-            self._connection.execute(f"SET allowed_paths = [{listed}]")
+            self._connection.execute(f"SET allowed_paths = {_listed(paths)}")
         self._connection.execute("SET enable_external_access = false")
         self._connection.execute("SET lock_configuration = true")
 
     @property
     def version(self) -> str:
         """Version of DuckDB."""
-        return duckdb.__version__
+        return str(duckdb.__version__)
 
     def query(self, sql: str, *, parameters: Mapping[str, Scalar] | None = None) -> pa.Table:
         """Run a SELECT.
@@ -118,9 +124,17 @@ class DuckDB:
         Raises
         ------
         EngineError
-            With the engine's own message.
+            With the engine's own message and the line it names, or where the SQL is more or else than one SELECT:
+            what may be read could be written too.
         """
         try:
+            kinds = [statement.type for statement in self._connection.extract_statements(sql)]
+            if kinds != [duckdb.StatementType.SELECT]:
+                raise EngineError(
+                    "an engine runs one SELECT",
+                    seen=", ".join(kind.name for kind in kinds) or "nothing",
+                    next_step="leave one SELECT (CTEs are fine)",
+                )
             relation = self._connection.sql(sql, params=dict(parameters) if parameters else None)
             return relation.to_arrow_table()
         except duckdb.Error as error:
@@ -131,3 +145,29 @@ class DuckDB:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+
+def _listed(paths: list[str]) -> str:
+    return "[" + ", ".join("'" + path.replace("'", "''") + "'" for path in paths) + "]"
+
+
+def pinned_files(snapshot: Snapshot, root: Path, folder: Path) -> dict[str, list[str]]:
+    """Files of every table of a snapshot; of a table without files, one empty file that has its columns.
+
+    Parameters
+    ----------
+    snapshot, root
+        The pinned versions, and the root of their lake.
+    folder
+        Where an empty file may be written.
+    """
+    files = {table: snapshot.paths(table, root) for table in sorted(snapshot.tables)}
+    empty = {table: schema_of(table).empty_table() for table, paths in files.items() if not paths}
+    return {**files, **write_tables(empty, folder)}
+
+
+def write_tables(tables: Mapping[str, pa.Table], folder: Path) -> dict[str, list[str]]:
+    """Write Arrow tables as one Parquet file each, for engines that read files only."""
+    for name, table in tables.items():
+        pq.write_table(table, folder / f"{name}.parquet")
+    return {name: [str(folder / f"{name}.parquet")] for name in tables}

@@ -103,9 +103,7 @@ def parse(sql: str) -> exp.Query:
     try:
         statements = [s for s in sqlglot.parse(sql, read="duckdb") if s is not None]
     except sqlglot.errors.SqlglotError as error:
-        raise SpecError(
-            "the SQL cannot be parsed", seen=_plain(error), next_step="mend it at that place"
-        ) from error
+        raise SpecError("the SQL cannot be parsed", seen=_plain(error), next_step="mend it at that place") from error
     if len(statements) != 1 or not isinstance(statements[0], exp.Query):
         kinds = ", ".join(type(s).__name__ for s in statements) or "nothing"
         raise SpecError("a metric is one SELECT", seen=kinds, next_step="leave one SELECT (CTEs are fine)")

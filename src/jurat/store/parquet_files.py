@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -19,7 +20,7 @@ from deltalake.transaction import AddAction
 
 from jurat.store.durable import fsync_directory, fsync_file
 
-__all__ = ["FILE_BYTES", "file_name", "row_groups", "write_files"]
+__all__ = ["FILE_BYTES", "file_name", "place_in_table", "row_groups", "write_files"]
 
 FILE_BYTES = 192 << 20
 """A file is closed once it is at least this long, so files end between 128 and 256 MB."""
@@ -32,6 +33,18 @@ _LONGEST_STATISTIC = 64
 def file_name(version: int, place: int) -> str:
     """Name for the file at a place of a commit; no two calls give the same."""
     return f"part-{version:012d}-{place:06d}-{uuid.uuid4().hex[:12]}.parquet"
+
+
+def place_in_table(name: str) -> tuple[int, int] | None:
+    """Version and place that a file's name begins with; None where the name is not of our making.
+
+    Examples
+    --------
+    >>> place_in_table(file_name(7, 2)), place_in_table("part-00000-5f6d3eb1-c000.snappy.parquet")
+    ((7, 2), None)
+    """
+    found = re.fullmatch(r"part-(\d{12})-(\d{6})-[0-9a-f]{12}\.parquet", name)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def row_groups(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:

@@ -111,9 +111,7 @@ def conform(data: pa.Table, schema: pa.Schema, *, table: str, first_row: int = 0
     """
     twice = sorted(name for name, count in Counter(data.column_names).items() if count > 1)
     if twice:
-        raise DataError(
-            f"table {table} was given a column twice", seen=", ".join(twice), next_step="keep one of them"
-        )
+        raise DataError(f"table {table} was given a column twice", seen=", ".join(twice), next_step="keep one of them")
     for name in data.column_names:
         if name not in schema.names:
             raise UnknownName("column", name, schema.names, place=f"table {table}")

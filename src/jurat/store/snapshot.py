@@ -91,9 +91,7 @@ class Snapshot:
         return {
             name: {
                 "version": table.version,
-                "files": [
-                    {"path": f.path, "size": f.size, "sha256": f.sha256, "rows": f.rows} for f in table.files
-                ],
+                "files": [{"path": f.path, "size": f.size, "sha256": f.sha256, "rows": f.rows} for f in table.files],
             }
             for name, table in sorted(self.tables.items())
         }
