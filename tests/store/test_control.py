@@ -158,9 +158,13 @@ def test_settings_survive_and_refuse_what_json_cannot_hold(control: Control) -> 
 
 
 def test_a_transaction_that_fails_leaves_nothing(control: Control) -> None:
-    with pytest.raises(RuntimeError), control._transaction(writing=True) as connection:
-        connection.execute("INSERT INTO settings (name, value) VALUES ('a', '1')")
-        raise RuntimeError
+    def fail() -> None:
+        with control._transaction(writing=True) as connection:
+            connection.execute("INSERT INTO settings (name, value) VALUES ('a', '1')")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert control.setting("a") is None
 
 

@@ -135,7 +135,7 @@ def _clause(result: ClauseResult, catalog: Mapping[str, Metric]) -> dict[str, An
         "metric": clause.metric,
         "title": metric.title,
         "shape": "share" if metric.kind == "proportion" else "number",
-        "scale": "%" if metric.kind == "proportion" else metric.unit,
+        "scale": "%" if metric.kind == "proportion" else metric.scale,
         "unit": metric.unit,
         "better": metric.better,
         "direction": clause.direction,

@@ -65,7 +65,8 @@ def render_dossier(document: Mapping[str, Any], *, bar_text: str, metric_texts: 
         findings=[words.clause_sentence(c, document["arms"]) for _, c in words.iterate_clauses(document)],
         remedy=words.remedy_sentence(document),
         figures=[Markup(f) for f in _figures(document)],  # noqa: S704 - escapes its own texts
-        meanings=_meanings(document),
+        plain=_plain(document),
+        meaning=words.interval_meaning(document["plan"]["level"], [c for _, c in words.iterate_clauses(document)]),
         numbers=_numbers(document),
         level=f"{100 * document['plan']['level']:.4g} %",
         amount=words.amount,
@@ -130,17 +131,14 @@ def _forest_row(section: str, clause: Mapping[str, Any]) -> ForestRow:
     )
 
 
-def _meanings(document: Mapping[str, Any]) -> list[str]:
-    """One explanation for each way an interval was made, in order of first use."""
-    seen: dict[str, None] = {}
+def _plain(document: Mapping[str, Any]) -> list[str]:
+    """Each interval read aloud, in the bar's order."""
+    sentences: dict[str, None] = {}
     for section, clause in words.iterate_clauses(document):
         found = clause["estimate"] if section == "line" else clause["comparison"]
-        if found is not None and found["value"] is not None:
-            text = words.interval_meaning(
-                found, unit=clause["unit"], cluster=found["cluster"], paired=bool(found.get("paired"))
-            )
-            seen[f"{clause['title']}. {text}"] = None
-    return list(seen)
+        if found is not None and found["low"] is not None and found["high"] is not None:
+            sentences[words.in_plain_words(clause, document["arms"])] = None
+    return list(sentences)
 
 
 def _numbers(document: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -168,7 +166,7 @@ def _number(clause: Mapping[str, Any], found: Mapping[str, Any], arm: str, *, di
     elif difference:
         value = words.signed_amount(found["value"], shape) + (" pt" if shape == "share" else "")
     else:
-        value = words.amount(found["value"], shape)
+        value = words.amount(found["value"], shape, scale=clause["scale"] if shape != "share" else "")
     return {
         "title": clause["title"],
         "arm": arm,

@@ -21,7 +21,7 @@ OUTCOME_MARKS = {
     "waived": ("◆", "waived", "watch"),
 }
 
-_WIDTH, _LEFT, _RIGHT = 880, 250, 170
+_WIDTH, _LEFT, _RIGHT = 900, 262, 176
 _ROW, _TOP, _BOTTOM = 74, 14, 44
 
 
@@ -92,8 +92,10 @@ def forest(rows: Sequence[ForestRow], *, unit: str, label: str) -> str:
         An ``<svg>`` element.
     """
     numbers = [x for r in rows for x in (r.value, r.low, r.high, r.threshold, 0.0) if x is not None]
-    ticks = nice_ticks(min(numbers), max(numbers))
-    low, high = ticks[0], ticks[-1]
+    # A margin on both sides, so that no bar stands on the edge of the picture and every zone is seen.
+    room = 0.06 * (max(numbers) - min(numbers) or 1.0)
+    low, high = min(numbers) - room, max(numbers) + room
+    ticks = [t for t in nice_ticks(low, high) if low <= t <= high]
     height = _TOP + _ROW * len(rows) + _BOTTOM
     floor = _TOP + _ROW * len(rows)
 

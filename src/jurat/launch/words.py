@@ -6,13 +6,14 @@ The functions take the JSON form of a verdict (`jurat.launch.document`), which i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 __all__ = [
     "amount",
     "answer_sentence",
     "clause_sentence",
+    "in_plain_words",
     "interval_meaning",
     "interval_text",
     "remedy_sentence",
@@ -27,19 +28,21 @@ _HEADLINES = {
 }
 
 
-def amount(value: float | None, shape: str, *, digits: int = 1) -> str:
+def amount(value: float | None, shape: str, *, digits: int = 1, scale: str = "") -> str:
     """Write a level in its unit: shares as per cent, other numbers with three significant digits.
 
     Examples
     --------
-    >>> amount(0.1254, "share"), amount(2840.4, "number")
-    ('12.5 %', '2,840')
+    >>> amount(0.1254, "share"), amount(0.0042, "share"), amount(2840.4, "number", scale="ms")
+    ('12.5 %', '0.42 %', '2,840 ms')
     """
     if value is None:
         return "undefined"
     if shape == "share":
-        return f"{100 * value:.{digits}f} %"
-    return _three_digits(value)
+        # Below one per cent the first decimal alone would hide the number.
+        places = digits if abs(value) >= 0.01 or value == 0 else digits + 1
+        return f"{100 * value:.{places}f} %"
+    return _three_digits(value) + (f" {scale}" if scale else "")
 
 
 def signed_amount(value: float | None, shape: str) -> str:
@@ -47,12 +50,18 @@ def signed_amount(value: float | None, shape: str) -> str:
 
     Examples
     --------
-    >>> signed_amount(-0.172, "share"), signed_amount(12.0, "number")
-    ('−17.2', '+12')
+    >>> signed_amount(-0.172, "share"), signed_amount(12.0, "number"), signed_amount(-0.0001, "share")
+    ('−17.2', '+12', '−0.01')
     """
     if value is None:
         return "undefined"
-    text = f"{100 * value:+.1f}" if shape == "share" else ("+" if value >= 0 else "") + _three_digits(value)
+    if shape == "share":
+        places = 1 if abs(value) >= 0.001 or value == 0 else 2
+        text = f"{100 * value:+.{places}f}"
+    else:
+        text = ("+" if value >= 0 else "") + _three_digits(value)
+    if not any(c in "123456789" for c in text):
+        text = text.lstrip("+-")
     return text.replace("-", "−")
 
 
@@ -82,11 +91,12 @@ def interval_text(estimate: Mapping[str, Any], shape: str, *, difference: bool) 
     return f"[{low}, {high}]"
 
 
-def _size(value: float, shape: str, unit: str = "") -> str:
-    """Absolute size of a difference in words: points for shares."""
-    if shape == "share":
-        return f"{abs(100 * value):.1f} points"
-    return f"{_three_digits(abs(value))}{' ' + unit if unit else ''}"
+def _size(value: float, clause: Mapping[str, Any]) -> str:
+    """Absolute size of a difference in words: points for shares, the metric's own unit for others."""
+    if clause["shape"] == "share":
+        points = abs(100 * value)
+        return f"{points:.{1 if points >= 0.1 or points == 0 else 2}f} points"
+    return f"{_three_digits(abs(value))} {clause['scale']}".strip()
 
 
 def answer_sentence(document: Mapping[str, Any]) -> str:
@@ -138,6 +148,7 @@ def iterate_clauses(document: Mapping[str, Any]) -> list[tuple[str, Mapping[str,
 def clause_sentence(clause: Mapping[str, Any], arms: Mapping[str, Any]) -> str:
     """Say what was found for one clause and what the bar asks, in one or two sentences."""
     shape, unit = clause["shape"], clause["unit"]
+    scale = "" if shape == "share" else clause["scale"]
     if "arm" in clause:
         level = clause["estimate"]
         if level is None or level["value"] is None:
@@ -158,17 +169,17 @@ def clause_sentence(clause: Mapping[str, Any], arms: Mapping[str, Any]) -> str:
     moved = (
         change
         if change == "unchanged"
-        else f"{change} {_size(found['value'], shape)} {interval_text(found, shape, difference=True)}"
+        else f"{change} {_size(found['value'], clause)} {interval_text(found, shape, difference=True)}"
     )
     return (
-        f"{same}, {clause['title'].lower()} was {amount(new['value'], shape)} for {arms['candidate']} against "
-        f"{amount(old['value'], shape)} for {arms['baseline']}: {moved}. {_demand(clause)}"
+        f"{same}, {clause['title'].lower()} was {amount(new['value'], shape, scale=scale)} for {arms['candidate']} against "
+        f"{amount(old['value'], shape, scale=scale)} for {arms['baseline']}: {moved}. {_demand(clause)}"
     )
 
 
 def _demand(clause: Mapping[str, Any]) -> str:
-    margin, shape = clause["requirement"]["margin"], clause["shape"]
-    size = _size(margin, shape)
+    margin = clause["requirement"]["margin"]
+    size = _size(margin, clause)
     higher = clause["better"] == "higher"
     if clause["requirement"]["comparison"] == "non-inferior":
         if margin == 0:
@@ -185,7 +196,12 @@ def remedy_sentence(document: Mapping[str, Any]) -> str:
         return "What would change the answer: data that pass the check. No number below should be used until then."
     blocking = [c for _, c in iterate_clauses(document) if c["outcome"] in ("violated", "undecided", "inadmissible")]
     if not blocking:
-        return "Every demand must hold for a pass, and every one does. What could change the answer is listed below."
+        closest = min((c for _, c in iterate_clauses(document)), key=_room)
+        return (
+            "Every demand must hold for a pass, and every one does. The closest call was "
+            f"{closest['title'][0].lower()}{closest['title'][1:]}: the bar lies {_room(closest):.1f} half-widths of the "
+            "interval away from the estimate. What was not measured is listed below."
+        )
     if document["verdict"] == "fail":
         worst = next(c for c in blocking if c["outcome"] == "violated")
         return f"What would change the answer: {_shortfall(worst)}. More data would not."
@@ -193,10 +209,21 @@ def remedy_sentence(document: Mapping[str, Any]) -> str:
     return "What would decide: " + "; ".join(dict.fromkeys(parts)) + "."
 
 
+def _room(clause: Mapping[str, Any]) -> float:
+    """Distance of the bar from the estimate, in half-widths of the interval on that side; above 1 it clears."""
+    found = clause["estimate"] if "arm" in clause else clause["comparison"]
+    if found is None or found["value"] is None or found["low"] is None or found["high"] is None:
+        return 0.0
+    threshold = clause["limit"] if "arm" in clause else clause["requirement"]["margin"]
+    bound = found["low"] if clause["direction"] == "greater" else found["high"]
+    half = abs(found["value"] - bound)
+    return abs(found["value"] - threshold) / half if half else 0.0
+
+
 def _shortfall(clause: Mapping[str, Any]) -> str:
     found = clause["estimate"] if "arm" in clause else clause["comparison"]
     threshold = clause["limit"] if "arm" in clause else clause["requirement"]["margin"]
-    gap = _size(found["value"] - threshold, clause["shape"])
+    gap = _size(found["value"] - threshold, clause)
     return f"a candidate that does better on {clause['title'].lower()} by about {gap} or more"
 
 
@@ -211,29 +238,51 @@ def _more_text(clause: Mapping[str, Any]) -> str:
     return f"for {name}, about {more['n']:,} {clause['unit']}s{clusters} if the truth is what was seen"
 
 
-def interval_meaning(estimate: Mapping[str, Any], *, unit: str, cluster: str, paired: bool) -> str:
-    """Explain an interval to a reader who has to decide today.
+def in_plain_words(clause: Mapping[str, Any], arms: Mapping[str, Any]) -> str:
+    """Read one interval aloud: between what and what the data leave the true value."""
+    shape = clause["shape"]
+    if "arm" in clause:
+        level = clause["estimate"]
+        low, high = amount(level["low"], shape), amount(level["high"], shape)
+        return f"{clause['title']} of {clause['arm']}: the data are compatible with anything from {low} to {high}."
+    found = clause["comparison"]
+    low, high = found["low"], found["high"]
+    title = clause["title"][0].lower() + clause["title"][1:]
+    if low > 0 or high < 0:
+        sizes = sorted((abs(low), abs(high)))
+        way = "raises" if low > 0 else "lowers"
+        return (
+            f"{arms['candidate']} {way} {title} by something between {_size(sizes[0], clause)} and "
+            f"{_size(sizes[1], clause)}."
+        )
+    return (
+        f"{arms['candidate']} may lower {title} by up to {_size(low, clause)} or raise it by up to {_size(high, clause)}: "
+        f"these data do not tell which."
+    )
+
+
+def interval_meaning(level: float, clauses: Sequence[Mapping[str, Any]]) -> str:
+    """Explain what intervals at a level say, and what not, to a reader who has to decide today.
 
     Parameters
     ----------
-    estimate
-        JSON of an estimate with ``level`` and ``method``.
-    unit, cluster
-        Unit of analysis and what units cluster in (``"none"``).
-    paired
-        Whether the same units were seen under both arms.
+    level
+        Two-sided coverage.
+    clauses
+        The clauses whose intervals are meant; their units and clusters are named.
     """
-    hits = 100 * estimate["level"]
+    numbers = [c["estimate"] if "arm" in c else c["comparison"] for c in clauses]
+    pairs = [(c, n) for c, n in zip(clauses, numbers, strict=True) if n is not None]
+    units = " and ".join(dict.fromkeys(f"{c['unit']}s" for c, _ in pairs))
+    hits = 100 * level
     text = (
-        f"If this measurement were repeated on new {unit}s drawn in the same way, about {hits:.4g} in 100 intervals "
-        f"made by this method ({estimate['method']}) would hold the true value. It does not say that the truth lies "
-        f"in this one with {hits:.4g} % probability, and it knows nothing of {unit}s of another kind."
+        f"If these measurements were repeated on new {units} drawn in the same way, about {hits:.4g} in 100 intervals made "
+        f"by the methods named below would hold the true value. An interval does not say that the truth lies in it with "
+        f"{hits:.4g} % probability, and it knows nothing of {units} of another kind."
     )
-    if paired:
-        text += f" The {unit}s were the same for both, so the comparison is made {unit} by {unit}."
-    if cluster not in ("none", unit):
-        text += (
-            f" {unit[0].upper()}{unit[1:]}s of one {cluster} resemble each other, so the interval counts {cluster}s, "
-            f"not {unit}s, as independent."
-        )
+    same = list(dict.fromkeys(c["unit"] for c, n in pairs if n.get("paired")))
+    if same:
+        text += f" The {same[0]}s were the same for both arms, so they are compared {same[0]} by {same[0]}."
+    for cluster in dict.fromkeys(n["cluster"] for c, n in pairs if n["cluster"] not in ("none", c["unit"])):
+        text += f" What one {cluster} does is alike, so {cluster}s count as independent, not what each of them did."
     return text

@@ -18,10 +18,11 @@ user_id = "string"
 status = "string"
 
 [[example]]
-name = "a turn of unknown status does not count; a user with errors only"
+name = "a turn of unknown status does not count, so u3 has no row; one turn, errors only, an unknown tier"
 expect = [
   { release = "r1", endpoint = "/chat", tier = "pro", cluster = "u1", n = 3, k = 1 },
   { release = "r1", endpoint = "/chat", tier = "pro", cluster = "u2", n = 1, k = 1 },
+  { release = "r1", endpoint = "/chat", cluster = "u2", n = 1, k = 0 },
 ]
 [example.tables]
 spans = [
@@ -29,6 +30,7 @@ spans = [
   { release = "r1", endpoint = "/chat", tier = "pro", user_id = "u1", status = "ok" },
   { release = "r1", endpoint = "/chat", tier = "pro", user_id = "u1", status = "error" },
   { release = "r1", endpoint = "/chat", tier = "pro", user_id = "u2", status = "error" },
+  { release = "r1", endpoint = "/chat", user_id = "u2", status = "ok" },
   { release = "r1", endpoint = "/chat", tier = "pro", user_id = "u3" },
 ]
 ---*/

@@ -20,10 +20,11 @@ status = "string"
 tokens_out = "int64"
 
 [[example]]
-name = "an empty answer counts as 0 tokens, an unknown one does not count"
+name = "an empty answer counts as 0 tokens, an unknown one does not count; u2 has nothing that counts"
 expect = [
   { release = "r1", endpoint = "/chat", tier = "free", cluster = "u1", n = 3, sum = 300.0, sum_sq = 50000.0 },
   { release = "r1", endpoint = "/agent", tier = "free", cluster = "u1", n = 1, sum = 7.0, sum_sq = 49.0 },
+  { release = "r2", endpoint = "/chat", cluster = "u3", n = 2, sum = 6000000000.0, sum_sq = 18000000000000000000.0 },
 ]
 [example.tables]
 spans = [
@@ -33,6 +34,9 @@ spans = [
   { release = "r1", endpoint = "/chat", tier = "free", user_id = "u1", status = "ok" },
   { release = "r1", endpoint = "/agent", tier = "free", user_id = "u1", status = "ok", tokens_out = 7 },
   { release = "r1", endpoint = "/agent", tier = "free", user_id = "u1", status = "error", tokens_out = 9 },
+  { release = "r1", endpoint = "/chat", tier = "free", user_id = "u2", status = "ok" },
+  { release = "r2", endpoint = "/chat", user_id = "u3", status = "ok", tokens_out = 3000000000 },
+  { release = "r2", endpoint = "/chat", user_id = "u3", status = "ok", tokens_out = 3000000000 },
 ]
 ---*/
 -- Squares in DOUBLE: the square of a long answer's length times a long table overflows no integer there.

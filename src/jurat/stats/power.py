@@ -199,7 +199,7 @@ def non_inferiority_size(p1: float, p2: float, margin: float, *, level: float = 
     12307.0434
     """
     room = margin - abs(p1 - p2)
-    if room <= 0:
+    if room <= 1e-9 * margin:  # 0.03 − 0.02 is a little less than 0.01
         raise ValueError(f"the margin {margin!r} must exceed the true difference {abs(p1 - p2)!r}")
     exact = _z(level, power, sides=2) ** 2 * (p1 * (1 - p1) + p2 * (1 - p2)) / room**2
     return SampleSize(n=math.ceil(exact), exact=exact, formula="non-inferiority, unpooled")

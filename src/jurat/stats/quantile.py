@@ -159,8 +159,8 @@ def quantile_from_histogram(
 
     Notes
     -----
-    Independent: order statistics (`order_statistic_ranks`). Clustered: with :math:`z_g = \sum_{i \in g} (1[x_i \le
-    \hat x_q] - q)`, the share at or below the quantile has standard error
+    Independent: order statistics (`order_statistic_ranks`). Clustered: with :math:`z_g = \sum_{i \in g} (1[x_i <
+    \hat x_q] + c\, 1[x_i = \hat x_q] - q)`, c such that they sum to zero, the share at or below the quantile has standard error
     :math:`s = \sqrt{\tfrac{G}{G-1}\sum z_g^2}/n`; the bounds are the sample quantiles at :math:`q \mp t_{G-1} s`. Where
     :math:`q + t_{G-1} s \ge 1`, the largest value is a bound only if :math:`q^m` is at most the tail, with :math:`m =
     q(1-q)/s^2` effective units; else the bound is open. The lower end likewise.
@@ -234,8 +234,19 @@ def _exact(sorted_x: Floats, cumulative: Floats, n: int, q: float, estimate: flo
 
 
 def _open_reason(low: float | None, high: float | None, cause: str, q: float) -> str | None:
-    missing = [name for name, bound in (("lower", low), ("upper", high)) if bound is None]
-    return f"{cause} for a {' or '.join(missing)} bound of the {q:g} quantile" if missing else None
+    missing = [name for name, bound in (("a lower", low), ("an upper", high)) if bound is None]
+    return f"{cause} for {' or '.join(missing)} bound of the {q:g} quantile" if missing else None
+
+
+def _share_below(x: Floats, m: Floats, estimate: float, q: float) -> Floats:
+    """How much of each value lies at or below the quantile: of values that equal it, the part that makes the mean q.
+
+    Without that part, buckets and whole numbers, where many values equal the quantile, would hide how clusters vary.
+    """
+    below, equal = x < estimate, x == estimate
+    units = float(m[equal].sum())
+    part = (q * float(m.sum()) - float(m[below].sum())) / units if units else 0.0
+    return below + min(max(part, 0.0), 1.0) * equal
 
 
 def _woodruff(
@@ -249,7 +260,7 @@ def _woodruff(
 ) -> Interval:
     sorted_x, cumulative = ordered
     n, method = int(m.sum()), "Woodruff, clustered"
-    sums = np.bincount(codes, weights=m * ((x <= estimate) - q))
+    sums = np.bincount(codes, weights=m * (_share_below(x, m, estimate, q) - q))
     clusters = int(np.count_nonzero(np.bincount(codes, weights=m)))
     if clusters < 2:
         reason = "one cluster cannot show how clusters vary"

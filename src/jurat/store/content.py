@@ -110,7 +110,7 @@ class _Column:
                 child.update(values)
         elif pa.types.is_binary(self._kind) or pa.types.is_string(self._kind):
             self._update_bytes(array)
-        else:
+        elif not pa.types.is_null(self._kind):
             self._values.update(_numbers(array))
 
     def _update_bytes(self, array: pa.Array) -> None:
@@ -120,6 +120,20 @@ class _Column:
         self._lengths.update(np.diff(ends).tobytes())
         if content is not None:
             self._values.update(memoryview(content)[ends[0] : ends[-1]])
+
+
+_HASHED = (
+    pa.types.is_null,
+    pa.types.is_boolean,
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_timestamp,
+    pa.types.is_date,
+    pa.types.is_time,
+    pa.types.is_duration,
+    pa.types.is_binary,
+    pa.types.is_string,
+)
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
@@ -135,15 +149,7 @@ def _plain(kind: pa.DataType) -> pa.DataType:
         return pa.list_(_plain(kind.value_type))
     if types.is_struct(kind):
         return pa.struct([field.with_type(_plain(field.type)) for field in kind])
-    known = (
-        types.is_boolean,
-        types.is_integer,
-        types.is_floating,
-        types.is_temporal,
-        types.is_binary,
-        types.is_string,
-    )
-    if any(is_of(kind) for is_of in known):
+    if any(is_of(kind) for is_of in _HASHED):
         return kind
     raise DataError(
         "a column has a type that cannot be hashed",
