@@ -246,7 +246,8 @@ def _share_below(x: Floats, m: Floats, estimate: float, q: float) -> Floats:
     below, equal = x < estimate, x == estimate
     units = float(m[equal].sum())
     part = (q * float(m.sum()) - float(m[below].sum())) / units if units else 0.0
-    return below + min(max(part, 0.0), 1.0) * equal
+    share: Floats = below + min(max(part, 0.0), 1.0) * equal
+    return share
 
 
 def _woodruff(

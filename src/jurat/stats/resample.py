@@ -235,7 +235,7 @@ def bootstrap_ratio(
     """
     top, bottom = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
     if top.ndim != 1 or top.shape != bottom.shape:
-        raise ValueError(f"numerator and denominator must have one length, got {top.shape} and {bottom.shape}")
+        raise ValueError(f"numerator and denominator must match, got shapes {top.shape} and {bottom.shape}")
     sums = np.column_stack([top, bottom])
     return bootstrap_sums(sums, _quotient, rng=rng, replicates=replicates, level=level, method=method)
 

@@ -7,7 +7,10 @@ thread, because a floating-point sum that depends on how threads interleave cann
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -19,7 +22,7 @@ from jurat.errors import EngineError
 from jurat.store.schema import schema_of
 from jurat.store.snapshot import Snapshot
 
-__all__ = ["DuckDB", "Engine", "Scalar", "pinned_files", "write_tables"]
+__all__ = ["DuckDB", "Engine", "Scalar", "pinned_files", "scratch_folder", "write_tables"]
 
 Scalar = str | int | float | bool | None
 
@@ -135,8 +138,8 @@ class DuckDB:
                     seen=", ".join(kind.name for kind in kinds) or "nothing",
                     next_step="leave one SELECT (CTEs are fine)",
                 )
-            relation = self._connection.sql(sql, params=dict(parameters) if parameters else None)
-            return relation.to_arrow_table()
+            result = self._connection.execute(sql, dict(parameters) if parameters else None)
+            return result.to_arrow_table()
         except duckdb.Error as error:
             raise EngineError(
                 "DuckDB refused the query", seen=str(error).strip(), next_step="mend the SQL at that place"
@@ -164,6 +167,12 @@ def pinned_files(snapshot: Snapshot, root: Path, folder: Path) -> dict[str, list
     files = {table: snapshot.paths(table, root) for table in sorted(snapshot.tables)}
     empty = {table: schema_of(table).empty_table() for table, paths in files.items() if not paths}
     return {**files, **write_tables(empty, folder)}
+
+
+def scratch_folder(owner: object) -> tuple[Path, Callable[[], object]]:
+    """Make a folder for files that live as long as their owner, and what removes it sooner."""
+    folder = Path(tempfile.mkdtemp(prefix="jurat-"))
+    return folder, weakref.finalize(owner, shutil.rmtree, folder, ignore_errors=True)
 
 
 def write_tables(tables: Mapping[str, pa.Table], folder: Path) -> dict[str, list[str]]:

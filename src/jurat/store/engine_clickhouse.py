@@ -15,7 +15,6 @@ database of its own. It is not a ClickHouse server: replication, Kafka tables an
 
 from __future__ import annotations
 
-import tempfile
 import uuid
 from collections.abc import Mapping
 from pathlib import Path, PurePath
@@ -25,7 +24,7 @@ import pyarrow as pa
 
 from jurat.errors import EngineError, MissingExtra
 from jurat.store.dialect import transpile
-from jurat.store.engine import Scalar, pinned_files, write_tables
+from jurat.store.engine import Scalar, pinned_files, scratch_folder, write_tables
 from jurat.store.snapshot import Snapshot
 
 __all__ = ["ClickHouse"]
@@ -73,15 +72,15 @@ class ClickHouse:
     name = "clickhouse"
 
     def __init__(self, snapshot: Snapshot, root: Path) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="jurat-")
-        self._open(pinned_files(snapshot, root, Path(self._folder.name)))
+        folder, self._remove_folder = scratch_folder(self)
+        self._open(pinned_files(snapshot, root, folder))
 
     @classmethod
     def from_tables(cls, tables: Mapping[str, pa.Table]) -> Self:
         """Make an engine over Arrow tables in memory."""
         engine = cls.__new__(cls)
-        engine._folder = tempfile.TemporaryDirectory(prefix="jurat-")
-        engine._open(write_tables(tables, Path(engine._folder.name)))
+        folder, engine._remove_folder = scratch_folder(engine)
+        engine._open(write_tables(tables, folder))
         return engine
 
     def _open(self, files: Mapping[str, list[str]]) -> None:
@@ -142,7 +141,7 @@ class ClickHouse:
         self._run(f"DROP DATABASE IF EXISTS {self._database}")
         self._session.close()
         self._session = None
-        self._folder.cleanup()
+        self._remove_folder()
 
 
 def _new_session() -> Any:

@@ -7,7 +7,6 @@ a wrong number.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -16,7 +15,7 @@ import pyarrow as pa
 
 from jurat.errors import EngineError, MissingExtra
 from jurat.store.dialect import transpile
-from jurat.store.engine import Scalar, pinned_files, write_tables
+from jurat.store.engine import Scalar, pinned_files, scratch_folder, write_tables
 from jurat.store.snapshot import Snapshot
 
 __all__ = ["Spark"]
@@ -54,15 +53,15 @@ class Spark:
     name = "spark"
 
     def __init__(self, snapshot: Snapshot, root: Path, *, master: str = "local[2]") -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="jurat-")
-        self._open(pinned_files(snapshot, root, Path(self._folder.name)), master)
+        folder, self._remove_folder = scratch_folder(self)
+        self._open(pinned_files(snapshot, root, folder), master)
 
     @classmethod
     def from_tables(cls, tables: Mapping[str, pa.Table], *, master: str = "local[2]") -> Self:
         """Make an engine over Arrow tables in memory."""
         engine = cls.__new__(cls)
-        engine._folder = tempfile.TemporaryDirectory(prefix="jurat-")
-        engine._open(write_tables(tables, Path(engine._folder.name)), master)
+        folder, engine._remove_folder = scratch_folder(engine)
+        engine._open(write_tables(tables, folder), master)
         return engine
 
     def _open(self, files: Mapping[str, list[str]], master: str) -> None:
@@ -108,7 +107,7 @@ class Spark:
         for view in self._views:
             self._session.catalog.dropTempView(view)
         self._views = ()
-        self._folder.cleanup()
+        self._remove_folder()
 
 
 def _new_session(master: str) -> Any:

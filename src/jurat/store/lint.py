@@ -258,7 +258,7 @@ def _memberships(tree: exp.Expr) -> Iterator[Breach]:
 def _numbers(tree: exp.Expr) -> Iterator[Breach]:
     for literal in tree.find_all(exp.Literal):
         exact = literal.is_string or literal.is_int
-        if not exact and not isinstance(literal.parent, exp.Cast | exp.PercentileCont):
+        if not exact and not isinstance(literal.parent, (exp.Cast, exp.PercentileCont, *_QUANTILES)):
             yield _breach(5, f"{literal.this} is a decimal on some engines: CAST(… AS DOUBLE)", literal)
     for division in tree.find_all(exp.Div, exp.Mod):
         by = division.expression
