@@ -55,8 +55,9 @@ def bootstrap() -> list[Row]:
     rng = np.random.default_rng(1)
     sizes = rng.poisson(10, 100_000).astype(float) + 1
     sums = sizes * rng.normal(0.5, 0.3, 100_000)
+    yes = rng.binomial(sizes.astype(int), 0.3).astype(float)
 
-    def numpy_bootstrap() -> float:
+    def numpy_bootstrap(sums: np.ndarray = sums) -> float:
         draws = np.empty(1_000)
         inner = np.random.default_rng(2)
         for b in range(1_000):
@@ -78,11 +79,21 @@ def bootstrap() -> list[Row]:
 
     ours = bootstrap_ratio(sums, sizes, rng=np.random.default_rng(3)).interval.se
     assert ours is not None and abs(ours / numpy_bootstrap() - 1) < 0.15  # two Monte-Carlo errors of 1,000 replicates
+    share = bootstrap_ratio(yes, sizes, rng=np.random.default_rng(3)).interval.se
+    assert share is not None and abs(share / numpy_bootstrap(yes) - 1) < 0.15
     return [
         side_by_side(
             "cluster bootstrap of a mean, BCa, 1,000 replicates, 1e5 clusters",
             lambda: bootstrap_ratio(sums, sizes, rng=np.random.default_rng(3)),
             numpy_bootstrap,
+            peer_name="NumPy index bootstrap",
+            goal=None,
+            rounds=3,
+        ),
+        side_by_side(
+            "cluster bootstrap of a share, BCa, 1,000 replicates, 1e5 clusters",
+            lambda: bootstrap_ratio(yes, sizes, rng=np.random.default_rng(3)),
+            lambda: numpy_bootstrap(yes),
             peer_name="NumPy index bootstrap",
             goal=None,
             rounds=3,

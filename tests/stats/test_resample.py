@@ -21,20 +21,21 @@ MASK = (1 << 64) - 1
 SPATIAL_A = [48, 36, 20, 29, 42, 42, 20, 42, 22, 41, 45, 14, 6, 0, 33, 28, 34, 4, 32, 24, 47, 41, 24, 26, 30, 41]
 
 
-def _plain_pair(first: list[float], second: list[float], seed: int) -> tuple[float, float]:
+def _plain_pair(rows: list[tuple[float, float]], seed: int) -> list[float]:
     """What the kernel does, in whole numbers of Python."""
-    size, state, a, b = len(first), seed, 0.0, 0.0
-    for _ in range(size):
-        while True:
-            state = (state + 0x9E3779B97F4A7C15) & MASK
-            mixed = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & MASK
-            mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & MASK
-            product = ((mixed ^ (mixed >> 31)) >> 32) * size
-            if (product & 0xFFFFFFFF) >= (1 << 32) % size:
-                break
-        a += first[product >> 32]
-        b += second[product >> 32]
-    return a, b
+    size, state, drawn = len(rows), seed, 0
+    totals = [[0.0, 0.0], [0.0, 0.0]]  # of the upper halves and of the lower ones
+    while drawn < size:
+        state = (state + 0x9E3779B97F4A7C15) & MASK
+        mixed = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+        mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & MASK
+        mixed ^= mixed >> 31
+        for total, bits in zip(totals, (mixed >> 32, mixed & 0xFFFFFFFF), strict=True):
+            if drawn < size and (bits * size) % (1 << 32) >= (1 << 32) % size:
+                for j in (0, 1):
+                    total[j] += rows[(bits * size) >> 32][j]
+                drawn += 1
+    return [totals[0][j] + totals[1][j] for j in (0, 1)]
 
 
 @given(
@@ -43,9 +44,8 @@ def _plain_pair(first: list[float], second: list[float], seed: int) -> tuple[flo
 )
 @settings(max_examples=50, deadline=None)
 def test_the_kernel_equals_its_plain_reference_bit_for_bit(rows: list[tuple[float, float]], seeds: list[int]) -> None:
-    first, second = ([r[j] for r in rows] for j in (0, 1))
-    found = resample._resampled_pair(np.array(first), np.array(second), np.array(seeds, dtype=np.uint64))
-    assert found.tolist() == [list(_plain_pair(first, second, seed)) for seed in seeds]
+    found = resample._resampled_pair(np.array(rows), np.array(seeds, dtype=np.uint64))
+    assert found.tolist() == [_plain_pair(rows, seed) for seed in seeds]
 
 
 def test_every_cluster_is_drawn_equally_often() -> None:
@@ -180,6 +180,16 @@ def test_a_statistic_that_some_replicates_leave_undefined_has_no_bounds() -> Non
     assert found.value == pytest.approx(1.2)
     assert found.low is None and "undefined" in (found.reason or "")
     assert bootstrap_ratio([1.0, 1.0], [0.0, 0.0], rng=np.random.default_rng(20)).interval.value is None
+
+
+def test_a_statistic_of_rows_that_is_undefined_says_so() -> None:
+    def spread(v: npt.NDArray[np.float64]) -> float:
+        return float(v.sum() / v.var()) if v.var() > 0 else math.nan
+
+    rng = np.random.default_rng(22)
+    assert bootstrap_statistic([2.0, 2.0], None, spread, rng=rng).interval.value is None
+    assert bootstrap_statistic([], None, spread, rng=rng).interval.reason == "there are no units"
+    assert bootstrap_statistic([1.0, 2.0], [0, 0], spread, rng=rng).interval.low is None
 
 
 def test_options_outside_their_range_are_refused() -> None:

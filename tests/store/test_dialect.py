@@ -221,4 +221,7 @@ def test_parameters_are_read_from_the_tree_not_from_comments_or_texts() -> None:
 
 
 def test_duckdb_text_stays_duckdb_text() -> None:
-    assert transpile("SELECT x AS v FROM t WHERE i = $i", "duckdb", parameters={"i": 2}) == "SELECT x AS v FROM t WHERE i = 2"
+    assert (
+        transpile("SELECT x AS v FROM t WHERE i = $i", "duckdb", parameters={"i": 2})
+        == "SELECT x AS v FROM t WHERE i = 2"
+    )

@@ -14,6 +14,10 @@ from jurat.errors import EngineError
 from jurat.store.durable import locked, make_folder, write_atomically
 
 
+def _path_of(descriptor: int) -> str:
+    return str(Path(f"/proc/self/fd/{descriptor}").readlink())
+
+
 def test_a_file_is_synced_before_it_has_its_name_and_its_folder_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -23,7 +27,7 @@ def test_a_file_is_synced_before_it_has_its_name_and_its_folder_after(
 
     def record(descriptor: int) -> None:
         sync(descriptor)
-        seen.append((os.readlink(f"/proc/self/fd/{descriptor}"), path.exists()))
+        seen.append((_path_of(descriptor), path.exists()))
 
     monkeypatch.setattr(os, "fsync", record)
     write_atomically(path, b"new")
@@ -57,7 +61,7 @@ def test_permissions_are_what_was_asked_for(tmp_path: Path) -> None:
 
 def test_every_new_folder_is_synced_into_its_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    monkeypatch.setattr(os, "fsync", lambda descriptor: seen.append(os.readlink(f"/proc/self/fd/{descriptor}")))
+    monkeypatch.setattr(os, "fsync", lambda descriptor: seen.append(_path_of(descriptor)))
     make_folder(tmp_path / "a" / "b")
     make_folder(tmp_path / "a" / "b")
     assert seen == [str(tmp_path), str(tmp_path / "a")]
@@ -76,9 +80,13 @@ def test_a_lock_is_held_alone_and_waited_for(tmp_path: Path) -> None:
 
 def test_a_shared_lock_is_shared(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
-    with locked(path, wait_seconds=0, shared=True), locked(path, wait_seconds=0, shared=True):
-        with pytest.raises(EngineError), locked(path, wait_seconds=0):
-            pass
+    with (
+        locked(path, wait_seconds=0, shared=True),
+        locked(path, wait_seconds=0, shared=True),
+        pytest.raises(EngineError),
+        locked(path, wait_seconds=0),
+    ):
+        pass
 
 
 def test_whoever_waits_gets_the_lock_when_it_is_free(tmp_path: Path) -> None:

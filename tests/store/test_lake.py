@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -207,7 +207,7 @@ class _Syncs:
 
         def record(descriptor: int) -> None:
             sync(descriptor)
-            path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+            path = Path(f"/proc/self/fd/{descriptor}").readlink()
             self.seen.append((path, len(list(log.glob("*.json")))))
 
         monkeypatch.setattr(os, "fsync", record)
@@ -249,11 +249,12 @@ def test_what_a_killed_writer_left_in_the_log_is_synced_before_it_is_built_on(
 ) -> None:
     lake.append(TABLE, _rows(1), transaction=("wal", 1))
     entry = lake.root / TABLE / "_delta_log" / f"{1:020d}.json"
-    for act in (
+    acts: list[Callable[[Lake], object]] = [
         lambda fresh: fresh.append(TABLE, _rows(1), transaction=("wal", 1)),
         lambda fresh: fresh.snapshot(),
         lambda fresh: fresh.append(TABLE, _rows(2)),
-    ):
+    ]
+    for act in acts:
         syncs = _Syncs(lake, monkeypatch)
         act(Lake(lake.root))
         assert entry in [path for path, _ in syncs.seen]
@@ -266,7 +267,6 @@ def test_files_that_no_log_entry_names_are_invisible_and_go_with_the_next_vacuum
     torn = lake.root / TABLE / parquet_files.file_name(2, 1)
     torn.write_bytes(b"PAR1 torn")
     assert _units(lake) == [1]
-    assert lake.vacuum(TABLE, retain_hours=0) == [orphan.name, torn.name] or True
     assert set(lake.vacuum(TABLE, retain_hours=0)) == {orphan.name, torn.name}
     assert orphan.exists()
     lake.vacuum(TABLE, retain_hours=0, dry_run=False)

@@ -140,3 +140,10 @@ def test_what_is_not_one_select_is_refused_with_what_was_seen(sql: str, seen: st
 
 def test_the_functions_that_differ_between_engines_are_not_allowed() -> None:
     assert not ALLOWED_FUNCTIONS & {"array_agg", "count_if", "first_value", "last_value", "ln", "log", "lower", "round"}
+
+
+def test_lines_are_right_after_a_parameter_where_the_tokenizer_loses_count() -> None:
+    sql = "SELECT\n  $a AS v\nFROM t\nWHERE frobnicate($b)\nGROUP BY i"
+    assert [b.line for b in lint(sql)] == [4]
+    with pytest.raises(SpecError, match="line 4"):
+        parse("SELECT $a AS v\nFROM t\nWHERE i > 1\nAND AND")

@@ -277,7 +277,10 @@ def _example(raw: Mapping[str, Any], needs: Mapping[str, object], place: str) ->
 def _check_portable(metric: Metric, line: int, place: str) -> None:
     """The SELECT must return what its kind, slices and keys promise, and nothing else, in portable SQL."""
     padded = "\n" * line + metric.sql  # so that messages name the line of the file
-    returned = [projection.alias_or_name for projection in parse(padded).selects]
+    try:
+        returned = [projection.alias_or_name for projection in parse(padded).selects]
+    except SpecError as error:
+        raise SpecError(f"{place}: {error.what}", seen=error.seen, next_step=error.next_step) from error
     wanted = [*metric.slices, *metric.keys, *metric.statistics]
     missing = [c for c in wanted if c not in returned]
     extra = [c for c in returned if c not in wanted]

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from scipy import special
 from scipy import stats as sps
 
+from jurat.stats.cluster import cluster_spread
 from jurat.stats.result import Interval
 
 __all__ = ["clustered_proportion", "proportion", "zero_failure_bound"]
@@ -23,8 +24,8 @@ Side = Literal["two-sided", "lower", "upper"]
 _METHODS = ("wilson", "clopper-pearson", "jeffreys")
 
 
-def _tail(level: float, side: str) -> float:
-    """Probability left outside at each open end."""
+def tail_probability(level: float, side: str = "two-sided") -> float:
+    """Probability left outside at each closed end; the one check of ``level`` and ``side``."""
     if not 0.0 < level < 1.0:
         raise ValueError(f"level must lie in (0, 1), got {level!r}")
     if side not in ("two-sided", "lower", "upper"):
@@ -33,7 +34,7 @@ def _tail(level: float, side: str) -> float:
 
 
 def _check_counts(successes: float, n: float) -> None:
-    if n < 0 or successes < 0 or successes > n or successes != int(successes) or n != int(n):
+    if not (math.isfinite(n) and 0 <= successes <= n and successes == int(successes) and n == int(n)):
         raise ValueError(f"need whole numbers 0 <= successes <= n, got successes={successes!r}, n={n!r}")
 
 
@@ -87,7 +88,7 @@ def proportion(
     0.0619
     """
     _check_counts(successes, n)
-    tail = _tail(level, side)
+    tail = tail_probability(level, side)
     if method == "wald":
         raise ValueError(
             "the Wald interval is refused: it covers far below its level for small n or rare events; "
@@ -168,7 +169,7 @@ def zero_failure_bound(
     """
     if n < 1 or n != int(n):
         raise ValueError(f"n must be a whole number of at least 1, got {n!r}")
-    alpha = _tail(level, "upper")
+    alpha = tail_probability(level, "upper")
     if method == "exact":
         high = -math.expm1(math.log(alpha) / n)
     elif method == "poisson":
@@ -210,11 +211,14 @@ def clustered_proportion(
 
     Notes
     -----
-    With the linearised cluster variance :math:`v = \\frac{G}{G-1}\\sum_g (k_g - \\hat p n_g)^2 / n^2` the design effect
-    is :math:`d = v / (\\hat p (1 - \\hat p) / n)` and the effective sample size :math:`n^* = n/d`, never
-    more than ``n``. Wilson's form is taken at :math:`(\\hat p n^*, n^*)` with :math:`t_{G-1}` in place of z. At zero or all successes the sample
-    cannot show its design effect; the clusters themselves are then taken as the units (:math:`n^* = G`, or the
-    Kish-effective number of clusters where sizes differ), which is the most cautious choice.
+    With the linearised cluster variance :math:`v = \\sum_g (k_g - \\hat p n_g)^2 / (1 - n_g/n) / n^2` (CR2) the design
+    effect is :math:`d = v / (\\hat p (1 - \\hat p) / n)` and the effective sample size :math:`n^* = n/d`, never more
+    than ``n``. Wilson's form is taken at :math:`(\\hat p n^*, n^*)` with the quantile of t at Satterthwaite's degrees of
+    freedom in place of z: with a dozen unequal clusters, G − 1 are too many. At zero or all successes the sample cannot
+    show its design effect; the clusters themselves are then taken as the units
+    (:math:`n^* = G`, or the Kish-effective number of clusters where sizes differ), which is the most cautious choice.
+    It is more cautious than the estimated design effect at one success, which is always near 1: the upper bound at no
+    success can lie above the one at a single success.
 
     References
     ----------
@@ -225,17 +229,18 @@ def clustered_proportion(
     --------
     >>> interval = clustered_proportion([3, 0, 5, 2, 4, 1], [10, 4, 12, 9, 15, 5])
     >>> interval.n, interval.n_clusters, round(interval.low, 3), round(interval.high, 3)
-    (55, 6, 0.149, 0.445)
+    (55, 6, 0.143, 0.457)
     """
     k = np.asarray(successes, dtype=np.float64)
     m = np.asarray(n, dtype=np.float64)
     if k.shape != m.shape or k.ndim != 1:
         raise ValueError(f"successes and n must be vectors of one length, got shapes {k.shape} and {m.shape}")
-    if np.any(k < 0) or np.any(k > m):
-        worst = int(np.argmax((k < 0) | (k > m)))
+    possible = np.isfinite(m) & (k >= 0) & (k <= m)
+    if not np.all(possible):
+        worst = int(np.argmin(possible))
         raise ValueError(f"need 0 <= successes <= n, got {k[worst]:g} of {m[worst]:g} in cluster {worst}")
     k, m = k[m > 0], m[m > 0]
-    tail, clusters, total = _tail(level, side), len(m), float(m.sum())
+    tail, clusters, total = tail_probability(level, side), len(m), float(m.sum())
     method = "Wilson, effective sample size"
     if clusters < 2:
         reason = "there are no units" if clusters == 0 else "one cluster cannot show how clusters vary"
@@ -251,13 +256,14 @@ def clustered_proportion(
             reason=reason,
         )
     p = float(k.sum() / total)
-    t = float(sps.t.isf(tail, clusters - 1))
-    variance = float(clusters / (clusters - 1) * np.sum((k - p * m) ** 2) / total**2)
-    if p in (0.0, 1.0) or variance == 0.0:
-        effective = total**2 / float(np.sum(m**2))
+    se, df = cluster_spread(m, k - p * m, "CR2")
+    variance = se**2
+    if p in (0.0, 1.0):
+        effective, df = total**2 / float(np.sum(m**2)), clusters - 1.0
     else:
-        effective = min(p * (1 - p) / variance, total)
-    low, high = _wilson(p * effective, effective, tail, quantile=t)
+        # Clusters more alike than chance would have them are no reason to count more units than there are.
+        effective = total if p * (1 - p) >= total * variance else p * (1 - p) / variance
+    low, high = _wilson(p * effective, effective, tail, quantile=float(sps.t.isf(tail, df)))
     if p == 0.0:
         low = 0.0
     if p == 1.0:
@@ -270,6 +276,6 @@ def clustered_proportion(
         n=int(total),
         n_clusters=clusters,
         method=method,
-        se=math.sqrt(variance) if variance > 0 else None,
-        df=float(clusters - 1),
+        se=se if se > 0 else None,
+        df=df,
     )

@@ -17,6 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats as sps
 
+from jurat.stats.cluster import check_cluster_sums, chosen_correction, cluster_spread
+from jurat.stats.interval import Side as Side
+from jurat.stats.interval import tail_probability
 from jurat.stats.result import Interval
 
 __all__ = [
@@ -29,11 +32,7 @@ __all__ = [
     "mean_from_sums",
 ]
 
-Side = Literal["two-sided", "lower", "upper"]
 Floats = npt.NDArray[np.float64]
-
-FEW_CLUSTERS = 40
-"""Below this, CR1 with t(G − 1) is too narrow (Cameron, Gelbach and Miller, 2008)."""
 
 
 def _vector(name: str, values: npt.ArrayLike) -> Floats:
@@ -42,7 +41,7 @@ def _vector(name: str, values: npt.ArrayLike) -> Floats:
         raise ValueError(f"{name} must be a vector, got shape {x.shape}")
     if not np.all(np.isfinite(x)):
         row = int(np.argmin(np.isfinite(x)))
-        raise ValueError(f"{name} must be finite, got {x[row]!r} in row {row}")
+        raise ValueError(f"{name} must be finite, got {float(x[row])!r} in row {row}")
     return x
 
 
@@ -58,10 +57,7 @@ def t_interval(
     n_clusters: int | None = None,
 ) -> Interval:
     """Lay a t interval around a value; the one place where it is written down."""
-    if side not in ("two-sided", "lower", "upper"):
-        raise ValueError(f"side must be 'two-sided', 'lower' or 'upper', got {side!r}")
-    tail = (1 - level) / 2 if side == "two-sided" else 1 - level
-    half = float(sps.t.isf(tail, df)) * se
+    half = float(sps.t.isf(tail_probability(level, side), df)) * se
     return Interval(
         value=value,
         low=None if side == "upper" else value - half,
@@ -134,20 +130,23 @@ def mean_from_sums(n: int, total: float, total_sq: float, *, level: float = 0.95
     Raises
     ------
     ValueError
-        Where the sums cannot come from real values (negative variance beyond rounding).
+        Where ``n`` is not a whole number of at least 0, or the sums cannot come from real values (negative variance
+        beyond rounding).
 
     Examples
     --------
     >>> print(mean_from_sums(5, 22.0, 110.0))
     4.4 [2.144, 6.656] 0.95 n=5 t
     """
+    if not (math.isfinite(n) and n >= 0 and n == int(n)):
+        raise ValueError(f"n must be a whole number of at least 0, got {n!r}")
     if n == 0:
         return undefined("there are no units", level=level, n=0, method="t")
     value = total / n
     if n == 1:
         return undefined("one unit cannot show how units vary", level=level, n=1, method="t", value=value)
     centred = total_sq - total * value
-    if centred < -1e-9 * max(abs(total_sq), 1.0):
+    if centred < -1e-9 * max(abs(total_sq), abs(total * value)):
         raise ValueError(f"sums cannot be of real values: sum {total!r}, sum of squares {total_sq!r}, n {n}")
     se = math.sqrt(max(centred, 0.0) / (n - 1) / n)
     return t_interval(value, se, n - 1, level=level, n=n, method="t", side=side)
@@ -157,6 +156,11 @@ def cluster_codes(cluster: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """Turn cluster labels of any type into integers from 0.
 
     Non-negative integers that are not much larger than their number are taken as they are, which costs nothing.
+
+    Raises
+    ------
+    ValueError
+        Where a label is missing (``None`` or NaN): rows of unknown clusters are no cluster of their own.
 
     Examples
     --------
@@ -175,6 +179,10 @@ def _codes_and_count(cluster: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], int
         largest = int(labels.max())
         if largest < 4 * len(labels) and int(labels.min()) >= 0:
             return labels.astype(np.int64, copy=False), largest + 1
+    if labels.dtype.kind in "fO":
+        missing = np.fromiter((x is None or x != x for x in labels.tolist()), dtype=np.bool_, count=len(labels))
+        if np.any(missing):
+            raise ValueError(f"cluster label missing in row {int(np.argmax(missing))}: every row needs its cluster")
     found, codes = np.unique(labels, return_inverse=True)
     return codes.astype(np.int64, copy=False), len(found)
 
@@ -282,9 +290,15 @@ def clustered_mean_from_sums(
     Notes
     -----
     With :math:`e_g = S_g - \\bar y n_g` and :math:`N = \\sum n_g`: CR1 has
-    :math:`v = \\frac{G}{G-1}\\frac{N-1}{N-1}\\sum e_g^2 / N^2` and t(G − 1). CR2 divides each :math:`e_g^2` by
-    :math:`1 - n_g/N` and takes Satterthwaite's degrees of freedom under independent units,
-    :math:`(\\operatorname{tr} B)^2 / \\operatorname{tr} B^2` with :math:`B_{gh} = w_g w_h p_{gh}`.
+    :math:`v = \\frac{G}{G-1}\\sum e_g^2 / N^2` and t(G − 1). CR2 divides each :math:`e_g^2` by :math:`1 - n_g/N`
+    instead, and takes Satterthwaite's degrees of freedom under independent units,
+    :math:`(\\operatorname{tr} B)^2 / \\operatorname{tr} B^2` with :math:`B_{gg} = n_g` and
+    :math:`B_{gh} = -a_g a_h n_g n_h / N`, :math:`a_g = (1 - n_g/N)^{-1/2}`.
+
+    Raises
+    ------
+    ValueError
+        Where shapes differ, a size is negative, a cluster without units has a sum, or the correction is unknown.
 
     References
     ----------
@@ -296,44 +310,34 @@ def clustered_mean_from_sums(
     >>> print(clustered_mean_from_sums([3, 2, 3], [9.0, 3.0, 14.0]))
     3.25 [-0.5467, 7.047] 0.95 n=8 clusters=3 CR2
     """
-    if correction not in ("auto", "CR1", "CR2"):
-        raise ValueError(f"correction must be 'auto', 'CR1' or 'CR2', got {correction!r}")
     sizes, sums = _vector("n", n), _vector("total", total)
-    if sizes.shape != sums.shape:
-        raise ValueError(f"n and total must have one length, got {len(sizes)} and {len(sums)}")
-    sizes, sums = sizes[sizes > 0], sums[sizes > 0]
-    clusters, units = len(sizes), int(sizes.sum())
-    chosen = ("CR1" if clusters >= FEW_CLUSTERS else "CR2") if correction == "auto" else correction
-    if clusters == 0:
-        return undefined("there are no units", level=level, n=0, method=chosen, n_clusters=0)
-    value = float(sums.sum() / units)
-    if clusters == 1:
-        reason = "one cluster cannot show how clusters vary"
-        return undefined(reason, level=level, n=units, method=chosen, value=value, n_clusters=1)
-    residual = sums - value * sizes
-    if chosen == "CR1":
-        se = math.sqrt(clusters / (clusters - 1) * float(residual @ residual)) / units
-        df = float(clusters - 1)
-    else:
-        se, df = _cr2(sizes, residual)
-    return t_interval(value, se, df, level=level, n=units, n_clusters=clusters, method=chosen, side=side)
+    check_cluster_sums(sizes, sums)
+    kept = sizes > 0
+    units = round(float(sizes.sum()))
+    return ratio_of_sums(sums[kept], sizes[kept], units=units, level=level, side=side, correction=correction)
 
 
-def _cr2(sizes: Floats, residual: Floats) -> tuple[float, float]:
-    """Standard error and degrees of freedom of CR2 for a mean.
+def ratio_of_sums(
+    numerator: Floats, denominator: Floats, *, units: int, level: float, side: Side, correction: str
+) -> Interval:
+    """Ratio of two sums over clusters, linearised; ``units`` is what is reported as n.
 
-    For the constant regressor the adjustment of cluster g is 1/sqrt(1 − n_g/N) on its summed residual. Under
-    independent units the summed residuals have covariance n_g δ_gh − n_g n_h / N, which gives the matrix B.
+    Denominators need be neither whole nor positive in every cluster: one with nothing below the line still adds to the
+    numerator and to its spread.
     """
-    share = sizes / sizes.sum()
-    weight = 1.0 / (1.0 - share)
-    se = math.sqrt(float(weight @ residual**2)) / float(sizes.sum())
-    # B_gh = a_g a_h (n_g δ_gh − n_g n_h / N) up to a constant, a_g = (1 − share_g)^(−1/2); its diagonal is n_g.
-    trace = float(sizes.sum())
-    cross = weight * sizes * share
-    trace_of_square = float(np.sum(sizes**2)) + (float(np.sum(cross)) ** 2 - float(np.sum(cross**2)))
-    # Off-diagonal: a_g² a_h² (n_g n_h / N)² = (w_g n_g s_g)(w_h n_h s_h), as (n_g n_h / N)² = n_g s_g n_h s_h.
-    return se, trace**2 / trace_of_square
+    clusters, whole = len(denominator), float(denominator.sum())
+    chosen = chosen_correction(correction, clusters)
+    if clusters == 0 or whole == 0:
+        return undefined("there are no units", level=level, n=0, method=chosen, n_clusters=0)
+    value = float(numerator.sum() / whole)
+    alone = "one cluster cannot show how clusters vary" if clusters == 1 else None
+    if alone is None and chosen == "CR2" and float(denominator.max()) == whole:
+        alone = "all units stand in one cluster, which cannot show how clusters vary"
+    if alone is not None:
+        return undefined(alone, level=level, n=units, method=chosen, value=value, n_clusters=clusters)
+    residual = numerator - value * denominator
+    se, df = cluster_spread(denominator, residual, chosen)
+    return t_interval(value, se, df, level=level, n=units, n_clusters=clusters, method=chosen, side=side)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -364,6 +368,19 @@ class ClusterRobustFit:
     n_clusters: int
     method: str
 
+    def interval(self, coefficient: int, *, level: float = 0.95, side: Side = "two-sided") -> Interval:
+        """t interval of one coefficient, by its column in the design."""
+        return t_interval(
+            float(self.coefficients[coefficient]),
+            float(self.standard_errors[coefficient]),
+            float(self.df[coefficient]),
+            level=level,
+            n=self.n,
+            n_clusters=self.n_clusters,
+            method=self.method,
+            side=side,
+        )
+
 
 def cluster_robust_ols(
     X: npt.ArrayLike, y: npt.ArrayLike, cluster: npt.ArrayLike, *, correction: Literal["CR1", "CR2"] = "CR1"
@@ -385,11 +402,19 @@ def cluster_robust_ols(
     Raises
     ------
     ValueError
-        Where shapes differ, the design is singular, or there are fewer than two clusters.
+        Where shapes differ, the design is singular or has no more rows than columns, there are fewer than two
+        clusters, or (CR2) a coefficient rests on one cluster alone.
+
+    Notes
+    -----
+    With :math:`(X'X)^{-1} = LL'` and :math:`Z = XL`, the adjustment :math:`(I - H_{gg})^{-1/2}` of a cluster acts on
+    the columns of :math:`Z_g` as the p × p matrix :math:`R_g = (I - Z_g'Z_g)^{-1/2}`. CR2 and its degrees of freedom
+    therefore cost :math:`O(np^2 + Gp^3)`, whatever the size of the clusters.
 
     References
     ----------
     Liang and Zeger (1986); Bell and McCaffrey (2002); Imbens and Kolesár (2016), as in `clustered_mean_from_sums`.
+    Pustejovsky, J. E. and Tipton, E. (2018). Journal of Business and Economic Statistics 36, 672–683.
 
     Examples
     --------
@@ -398,28 +423,17 @@ def cluster_robust_ols(
     >>> fit.coefficients.round(4).tolist(), fit.standard_errors.round(4).tolist()
     ([0.881, 1.0143], [0.1544, 0.0283])
     """
-    design = np.asarray(X, dtype=np.float64)
-    response = _vector("y", y)
-    codes = cluster_codes(cluster)
-    if design.ndim != 2 or len(design) != len(response) or len(codes) != len(response):
-        raise ValueError(f"need X of shape (n, p) with y and cluster of length n, got {design.shape}, {len(response)}")
+    design, response, codes, clusters = checked_regression(X, y, cluster)
     n, p = design.shape
-    gram = design.T @ design
-    if np.linalg.matrix_rank(gram) < p:
-        raise ValueError("the design matrix is singular: drop a column that the others determine")
-    bread: Floats = np.asarray(np.linalg.inv(gram), dtype=np.float64)
-    beta = bread @ (design.T @ response)
-    residual = response - design @ beta
-    counts = np.bincount(codes)
-    clusters = int(np.count_nonzero(counts))
-    if clusters < 2:
-        raise ValueError(f"need at least two clusters, got {clusters}")
+    whitening = whitening_matrix(design)
+    beta, residual = _least_squares(design, response, whitening)
     if correction == "CR1":
-        scores = np.column_stack([np.bincount(codes, weights=design[:, j] * residual) for j in range(p)])
-        covariance = clusters / (clusters - 1) * (n - 1) / (n - p) * (bread @ (scores.T @ scores) @ bread)
+        scores = _summed(codes, design * residual[:, None]) @ whitening
+        scale = clusters / (clusters - 1) * (n - 1) / (n - p)
+        covariance = scale * (whitening @ (scores.T @ scores) @ whitening.T)
         df = np.full(p, clusters - 1.0)
     elif correction == "CR2":
-        covariance, df = _cr2_ols(design, residual, codes, bread)
+        covariance, df = _bell_mccaffrey(design @ whitening, residual, codes, whitening)
     else:
         raise ValueError(f"correction must be 'CR1' or 'CR2', got {correction!r}")
     return ClusterRobustFit(
@@ -433,28 +447,88 @@ def cluster_robust_ols(
     )
 
 
-def _cr2_ols(design: Floats, residual: Floats, codes: npt.NDArray[np.int64], bread: Floats) -> tuple[Floats, Floats]:
-    """CR2 covariance and degrees of freedom, cluster by cluster."""
-    p = design.shape[1]
-    meat = np.zeros((p, p))
-    # Column g of G_j is the projection of cluster g's adjusted weights for coefficient j: (I − H)_g' A_g X_g b_j.
-    projections: list[Floats] = []
-    for code in np.unique(codes):
-        rows = np.flatnonzero(codes == code)
-        block = design[rows]
-        leverage = block @ bread @ block.T
-        values, vectors = np.linalg.eigh(np.eye(len(rows)) - leverage)
-        root = np.where(values > 1e-10, 1.0 / np.sqrt(np.maximum(values, 1e-10)), 0.0)
-        adjust = (vectors * root) @ vectors.T
-        score = block.T @ adjust @ residual[rows]
-        meat += np.outer(score, score)
-        weights = adjust @ block @ bread
-        full = -(design @ (bread @ (block.T @ weights)))
-        full[rows] += weights
-        projections.append(full)
-    stacked = np.stack(projections)
-    df = np.empty(p)
-    for j in range(p):
-        inner = stacked[:, :, j] @ stacked[:, :, j].T
-        df[j] = np.trace(inner) ** 2 / np.sum(inner**2)
-    return bread @ meat @ bread, df
+def checked_regression(
+    X: npt.ArrayLike, y: npt.ArrayLike, cluster: npt.ArrayLike
+) -> tuple[Floats, Floats, npt.NDArray[np.int64], int]:
+    """Return design, response, cluster codes and the number of clusters, or say what is wrong with them."""
+    design, response, codes = np.asarray(X, dtype=np.float64), _vector("y", y), cluster_codes(cluster)
+    if design.ndim != 2 or len(design) != len(response) or len(codes) != len(response):
+        raise ValueError(f"need X of shape (n, p) with y and cluster of length n, got {design.shape}, {len(response)}")
+    n, p = design.shape
+    if p == 0 or n <= p:
+        raise ValueError(f"need more rows than columns and at least one column, got shape {design.shape}")
+    clusters = int(np.count_nonzero(np.bincount(codes)))
+    if clusters < 2:
+        raise ValueError(f"need at least two clusters, got {clusters}")
+    return design, response, codes, clusters
+
+
+def whitening_matrix(design: Floats) -> Floats:
+    """Upper triangular L with (X'X)⁻¹ = LL', so that the columns of XL are orthonormal.
+
+    Cholesky's factor of X'X where that keeps ten digits, which is one pass over the rows; Householder's QR otherwise,
+    as for a column of dates beside the constant.
+
+    Raises
+    ------
+    ValueError
+        Where an entry is not finite or a column is determined by the others.
+    """
+    gram = design.T @ design
+    if not np.all(np.isfinite(gram)):
+        raise ValueError("X must be finite, and its squares must fit a double")
+    norms = np.sqrt(np.diag(gram))
+    singular = "the design matrix is singular: drop a column that the others determine"
+    if np.any(norms == 0):
+        raise ValueError(singular)
+    scaled = gram / np.outer(norms, norms)
+    eigenvalues = np.linalg.eigvalsh(scaled)
+    if eigenvalues[0] > 1e-6 * eigenvalues[-1]:
+        triangle: Floats = np.linalg.cholesky(scaled).T
+    else:
+        triangle = np.asarray(np.linalg.qr(design / norms, mode="r"))
+        spread = np.linalg.svd(triangle, compute_uv=False)
+        if spread[-1] <= spread[0] * max(design.shape) * np.finfo(np.float64).eps:
+            raise ValueError(singular)
+    inverse: Floats = np.linalg.inv(triangle) / norms[:, None]
+    return inverse
+
+
+def _least_squares(design: Floats, response: Floats, whitening: Floats) -> tuple[Floats, Floats]:
+    """Coefficients and residuals by the corrected seminormal equations (Björck, 1987)."""
+    beta = whitening @ (whitening.T @ (design.T @ response))
+    residual = response - design @ beta
+    correction = whitening @ (whitening.T @ (design.T @ residual))
+    return beta + correction, residual - design @ correction
+
+
+def _summed(codes: npt.NDArray[np.int64], rows: Floats) -> Floats:
+    """Sum rows by cluster: shape (clusters, columns)."""
+    return np.column_stack([np.bincount(codes, weights=column) for column in rows.T])
+
+
+def _bell_mccaffrey(
+    Z: Floats, residual: Floats, codes: npt.NDArray[np.int64], whitening: Floats
+) -> tuple[Floats, Floats]:
+    """CR2 covariance and degrees of freedom from p × p matrices a cluster.
+
+    Under independent rows the adjusted cluster scores of coefficient j have covariance
+    ``B = diag(d) − QQ'`` with row ``Q_g = Z_g'Z_g R_g l_j``, ``d_g = (R_g l_j)'Q_g`` and ``l_j`` row j of L.
+    """
+    p = Z.shape[1]
+    outer = _summed(codes, (Z[:, :, None] * Z[:, None, :]).reshape(len(Z), p * p)).reshape(-1, p, p)
+    leverage, vectors = np.linalg.eigh(outer)
+    # A direction that one cluster determines alone leaves no residual to adjust: the pseudo-inverse drops it.
+    free = 1.0 - leverage > 1e-10
+    root = np.where(free, 1.0 / np.sqrt(np.where(free, 1.0 - leverage, 1.0)), 0.0)
+    R = (vectors * root[:, None, :]) @ vectors.transpose(0, 2, 1)
+    adjusted = np.einsum("gij,gj->gi", R, _summed(codes, Z * residual[:, None]))
+    weights = R @ whitening.T
+    Q = outer @ weights
+    d, q = np.einsum("gij,gij->gj", weights, Q), np.einsum("gij,gij->gj", Q, Q)
+    trace = (d - q).sum(axis=0)
+    if np.any(trace <= 1e-9 * np.sum(whitening**2, axis=1)):
+        j = int(np.argmin(trace / np.sum(whitening**2, axis=1)))
+        raise ValueError(f"coefficient {j} rests on one cluster alone, which cannot show how clusters vary")
+    trace_of_square = (d * d - 2 * d * q).sum(axis=0) + np.sum(np.einsum("gij,gkj->jik", Q, Q) ** 2, axis=(1, 2))
+    return whitening @ (adjusted.T @ adjusted) @ whitening.T, trace**2 / trace_of_square

@@ -68,42 +68,46 @@ def _check(method: str, level: float, replicates: int) -> None:
 
 
 @numba.njit(nogil=True, cache=True)  # type: ignore[misc, unused-ignore]
-def _resampled_pair(first: Floats, second: Floats, seeds: npt.NDArray[np.uint64]) -> Floats:
+def _resampled_pair(rows: Floats, seeds: npt.NDArray[np.uint64]) -> Floats:
     """Sum two columns over clusters drawn with replacement, one row a seed.
 
-    Each replicate has its own SplitMix64 stream (Steele, Lea and Flood, 2014), so the result depends neither
-    on order nor on threads; indices come from Lemire's (2019) multiplication with rejection: no modulo bias.
+    Each replicate has its own SplitMix64 stream (Steele, Lea and Flood, 2014), so the result depends neither on order nor
+    on threads. Each half of a 64-bit number draws a cluster by Lemire's (2019) multiplication with rejection: no modulo
+    bias. The halves add up apart, so that one addition need not wait for the other.
     """
-    size = np.uint64(len(first))
+    size, left_at_first = np.uint64(len(rows)), len(rows)
     low_bits, half = np.uint64(0xFFFFFFFF), np.uint64(32)
     rejected = (np.uint64(0x100000000) - size) % size
     out = np.empty((len(seeds), 2), dtype=np.float64)
     for r in range(len(seeds)):
-        state, a, b = seeds[r], 0.0, 0.0
-        for _ in range(len(first)):
-            while True:
-                state += np.uint64(0x9E3779B97F4A7C15)
-                mixed = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-                mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-                product = ((mixed ^ (mixed >> np.uint64(31))) >> half) * size
-                if (product & low_bits) >= rejected:
-                    break
-            drawn = product >> half
-            a += first[drawn]
-            b += second[drawn]
-        out[r, 0], out[r, 1] = a, b
+        state, left = seeds[r], left_at_first
+        a, b, c, d = 0.0, 0.0, 0.0, 0.0
+        while left > 0:
+            state += np.uint64(0x9E3779B97F4A7C15)
+            mixed = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            mixed ^= mixed >> np.uint64(31)
+            upper, lower = (mixed >> half) * size, (mixed & low_bits) * size
+            if (upper & low_bits) >= rejected:
+                a += rows[upper >> half, 0]
+                b += rows[upper >> half, 1]
+                left -= 1
+            if left > 0 and (lower & low_bits) >= rejected:
+                c += rows[lower >> half, 0]
+                d += rows[lower >> half, 1]
+                left -= 1
+        out[r, 0], out[r, 1] = a + c, b + d
     return out
 
 
 def _drawn_totals(sums: Floats, replicates: int, rng: np.random.Generator) -> Floats:
     """Draw every cluster: column sums over resampled clusters, shape (replicates, columns)."""
     seeds = rng.integers(0, 2**64, size=replicates, dtype=np.uint64)
-    columns = [np.ascontiguousarray(column) for column in sums.T]
-    if len(columns) % 2:
-        columns.append(np.zeros(len(sums)))
+    columns = sums.shape[1]
+    padded = np.column_stack([sums, np.zeros(len(sums))]) if columns % 2 else sums
     # The same seeds draw the same clusters, so columns may be summed two by two.
-    pairs = [_resampled_pair(columns[j], columns[j + 1], seeds) for j in range(0, len(columns), 2)]
-    return np.hstack(pairs)[:, : sums.shape[1]]
+    pairs = [_resampled_pair(np.ascontiguousarray(padded[:, j : j + 2]), seeds) for j in range(0, columns, 2)]
+    return np.hstack(pairs)[:, :columns]
 
 
 def _resampled_totals(sums: Floats, replicates: int, rng: np.random.Generator) -> Floats:
@@ -179,7 +183,7 @@ def bootstrap_sums(
     >>> tokens = rng.gamma(2.0, 50.0, 300) * requests
     >>> found = bootstrap_sums(np.column_stack([tokens, requests]), lambda t: t[:, 0] / t[:, 1], rng=rng)
     >>> print(found.interval)
-    99.7 [92.06, 108.7] 0.95 n=300 clusters=300 bootstrap, BCa
+    99.7 [92.49, 108.2] 0.95 n=300 clusters=300 bootstrap, BCa
     """
     _check(method, level, replicates)
     matrix = np.asarray(sums, dtype=np.float64)
@@ -277,7 +281,7 @@ def bootstrap_mean(
     >>> n = rng.integers(1, 9, 400)
     >>> found = bootstrap_mean(n, rng.binomial(n, rng.beta(2, 6, 400)), rng=rng)
     >>> print(found.interval)
-    0.2469 [0.2254, 0.276] 0.95 n=1794 clusters=400 bootstrap, BCa
+    0.2469 [0.2227, 0.2723] 0.95 n=1794 clusters=400 bootstrap, BCa
     """
     sizes, sums = np.asarray(n, dtype=np.float64), np.asarray(total, dtype=np.float64)
     if sizes.ndim != 1 or sizes.shape != sums.shape or np.any(sizes < 0):
@@ -341,9 +345,12 @@ def bootstrap_statistic(
     order = np.argsort(codes, kind="stable")
     blocks = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1) if len(x) else []
     n, groups, name = len(x), len(blocks), _NAMES[method]
+    value = float(statistic(x)) if groups else math.nan
+    if not math.isfinite(value):
+        reason = "the statistic is undefined for these rows" if groups else "there are no units"
+        return _without(reason, None, level, n, name, groups)
     if groups < 2:
-        reason = "one cluster cannot show how clusters vary" if groups else "there are no units"
-        return _without(reason, float(statistic(x)) if groups else None, level, n, name, groups)
+        return _without("one cluster cannot show how clusters vary", value, level, n, name, groups)
 
     def recomputed(chosen: npt.NDArray[np.int64]) -> float:
         return float(statistic(x[np.concatenate([blocks[g] for g in chosen])]))
@@ -353,7 +360,7 @@ def bootstrap_statistic(
     if method == "bca":
         folds = np.array_split(rng.permutation(groups), min(groups, JACKKNIFE_GROUPS))
         left_out = np.array([recomputed(np.setdiff1d(np.arange(groups), fold)) for fold in folds])
-    found = _interval(float(statistic(x)), drawn, left_out, level=level, clusters=groups, method=method)
+    found = _interval(value, drawn, left_out, level=level, clusters=groups, method=method)
     n_clusters = None if cluster is None else groups
     return dataclasses.replace(found, interval=dataclasses.replace(found.interval, n=n, n_clusters=n_clusters))
 

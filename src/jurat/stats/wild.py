@@ -7,20 +7,24 @@ is refitted each time. Up to 12 clusters all sign patterns are enumerated, so th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy import optimize
 
-from jurat.stats.mean import Floats, cluster_codes, clustered_mean
+from jurat.stats.mean import Floats, checked_regression, clustered_mean, undefined, whitening_matrix
 from jurat.stats.result import Interval, Test
 
 __all__ = ["ENUMERATED", "wild_cluster_mean", "wild_cluster_test"]
 
 ENUMERATED = 4_096
 """Sign patterns up to which all are tried."""
+
+_FAR = 1e9
+"""Standard errors from the estimate at which every test that can reject does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +40,12 @@ class _Design:
     index: int
 
 
+def _enumerable(clusters: int) -> bool:
+    return 1 << clusters <= ENUMERATED
+
+
 def _signs(clusters: int, rng: np.random.Generator | None, replicates: int) -> Floats:
-    if 2**clusters <= ENUMERATED:
+    if _enumerable(clusters):
         patterns = (np.arange(2**clusters)[:, None] >> np.arange(clusters)) & 1
         return np.asarray(1.0 - 2.0 * patterns, dtype=np.float64)
     if rng is None:
@@ -95,36 +103,40 @@ def wild_cluster_test(
     >>> wild_cluster_test(X, y, [0, 0, 1, 1, 2, 2, 3, 3], coefficient=1, null=1.0).p_value
     0.25
     """
+    if ties not in ("count", "ignore"):
+        raise ValueError(f"ties must be 'count' or 'ignore', got {ties!r}")
     design = _prepare(X, y, cluster, coefficient)
     clusters = int(design.codes.max()) + 1
     signs = _signs(clusters, rng, replicates)
     observed, drawn = _statistics(design, null, signs)
-    sample, others = abs(observed), np.abs(drawn)
-    tolerance = 1e-10 * max(sample, 1.0)
-    above = others >= sample - tolerance if ties == "count" else others > sample + tolerance
-    hits, total = int(np.count_nonzero(above)), len(drawn)
-    enumerated = 2**clusters <= ENUMERATED
-    p = hits / total if enumerated else (hits + 1) / (total + 1)
     return Test(
-        statistic=float(observed),
-        p_value=min(p, 1.0),
+        statistic=observed,
+        p_value=_p_value(observed, drawn, ties, _enumerable(clusters)),
         alternative="two-sided",
         n=len(design.y),
         n_clusters=clusters,
-        method="wild cluster bootstrap-t, restricted" + (", enumerated" if enumerated else ""),
+        method="wild cluster bootstrap-t, restricted" + (", enumerated" if _enumerable(clusters) else ""),
     )
 
 
+def _p_value(observed: float, drawn: Floats, ties: str, enumerated: bool) -> float:
+    """Share of patterns at least as extreme; the sample itself counts as one unless all were enumerated."""
+    tolerance = 1e-10 * max(abs(observed), 1.0)
+    threshold = abs(observed) - tolerance if ties == "count" else abs(observed) + tolerance
+    hits = int(np.count_nonzero(np.abs(drawn) >= threshold))
+    # All patterns hold the sample's own; drawn ones need not (Davison and Hinkley, 1997, section 4.2).
+    own = 0 if enumerated else 1
+    return (hits + own) / (len(drawn) + own)
+
+
 def _prepare(X: npt.ArrayLike, y: npt.ArrayLike, cluster: npt.ArrayLike, index: int) -> _Design:
-    design, response = np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    codes = np.unique(cluster_codes(cluster), return_inverse=True)[1].astype(np.int64)
-    if design.ndim != 2 or len(design) != len(response) or len(codes) != len(response):
-        raise ValueError(f"need X of shape (n, p) with y and cluster of length n, got {design.shape}, {len(response)}")
+    design, response, labels, clusters = checked_regression(X, y, cluster)
+    codes = np.unique(labels, return_inverse=True)[1].astype(np.int64)
     n, p = design.shape
     if not 0 <= index < p:
         raise ValueError(f"coefficient must be a column of X, 0 to {p - 1}, got {index!r}")
-    clusters = int(codes.max()) + 1
-    bread: Floats = np.asarray(np.linalg.inv(design.T @ design), dtype=np.float64)
+    whitening = whitening_matrix(design)
+    bread: Floats = whitening @ whitening.T
     # Row i's part in coefficient `index`: its influence before the residual.
     influence = design @ bread[:, index]
     scale = clusters / (clusters - 1) * (n - 1) / (n - p)
@@ -134,28 +146,24 @@ def _prepare(X: npt.ArrayLike, y: npt.ArrayLike, cluster: npt.ArrayLike, index: 
 def _statistics(d: _Design, null: float, signs: Floats) -> tuple[float, Floats]:
     """t statistic of the sample, and of every sign pattern, against the hypothesis."""
     clusters = signs.shape[1]
-    others = [j for j in range(d.X.shape[1]) if j != d.index]
     target = d.y - null * d.X[:, d.index]
     restricted = target.copy()
-    if others:
-        W = d.X[:, others]
-        restricted = target - W @ np.linalg.lstsq(W, target, rcond=None)[0]
-    # Coefficient shift and summed scores are linear in the signs, so both are matrices once and for all patterns.
-    shift = np.bincount(d.codes, weights=d.scores * restricted, minlength=clusters)
-    fitted = np.column_stack(
-        [np.bincount(d.codes, weights=d.X[:, j] * restricted, minlength=clusters) for j in range(d.X.shape[1])]
-    )
-    gram = np.column_stack(
-        [np.bincount(d.codes, weights=d.scores * d.X[:, j], minlength=clusters) for j in range(d.X.shape[1])]
-    )
-    per_cluster = np.diag(shift) - gram @ d.bread @ fitted.T
+    others = np.delete(d.X, d.index, axis=1)
+    if others.shape[1]:
+        restricted = target - others @ np.linalg.lstsq(others, target, rcond=None)[0]
+
+    def summed(rows: Floats) -> Floats:
+        return np.column_stack([np.bincount(d.codes, weights=column, minlength=clusters) for column in rows.T])
+
+    # Coefficient shift and summed scores are linear in the signs, so all patterns come from a few products.
+    shift = summed((d.scores * restricted)[:, None])[:, 0]
+    fitted = summed(d.X * restricted[:, None])
+    refit = summed(d.X * d.scores[:, None]) @ d.bread
 
     def t(s: Floats) -> Floats:
-        moved = s @ shift
-        summed = s @ per_cluster.T
-        variance = d.scale * np.sum(summed**2, axis=1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            result: Floats = np.where(variance > 0, moved / np.sqrt(variance), 0.0)
+        scores = s * shift - (s @ fitted) @ refit.T
+        variance = d.scale * np.sum(scores**2, axis=1)
+        result: Floats = (s @ shift) / np.sqrt(np.maximum(variance, np.finfo(np.float64).tiny))
         return result
 
     return float(t(np.ones((1, clusters)))[0]), t(signs)
@@ -180,10 +188,16 @@ def wild_cluster_mean(
     rng, replicates
         As in `wild_cluster_test`; all tests of one interval use the same draws.
 
+    Returns
+    -------
+    Interval
+        Bounds are ``None`` with a reason where clusters (or ``replicates``) are so few that no p-value can fall to
+        ``1 - level``: below six clusters at 95 %.
+
     Raises
     ------
     ValueError
-        Where there are fewer than five clusters: with :math:`2^G` patterns no p-value can then fall below 0.05.
+        Where shapes differ, or ``rng`` is missing above 12 clusters.
 
     References
     ----------
@@ -199,33 +213,29 @@ def wild_cluster_mean(
     True
     """
     start = clustered_mean(values, cluster, level=level, correction="CR1")
-    clusters = start.n_clusters or 0
-    if clusters < 5 or 2.0 ** (1 - clusters) > 1 - level:
-        raise ValueError(f"{clusters} clusters have too few sign patterns for a {level:g} interval")
-    assert start.value is not None and start.se is not None  # noqa: S101 - five clusters or more
-    x = np.asarray(values, dtype=np.float64)
+    clusters, centre = start.n_clusters or 0, start.value
+    method = "wild cluster bootstrap-t"
+    if centre is None or start.se is None:
+        return replace(start, method=method)
+    if start.se == 0.0:
+        return replace(start, method=method, df=None)
+    x = np.asarray(values, dtype=np.float64) - centre
     d = _prepare(np.ones((len(x), 1)), x, cluster, 0)
     signs = _signs(clusters, rng, replicates)
 
     def excess(null: float) -> float:
-        observed, drawn = _statistics(d, null, signs)
-        return float(np.mean(np.abs(drawn) >= abs(observed) - 1e-10)) - (1 - level)
+        return _p_value(*_statistics(d, null, signs), "count", _enumerable(clusters)) - (1 - level)
 
-    centre, step = start.value, start.se
-    bounds = []
-    for sign in (-1.0, 1.0):
-        far = 2.0
-        while excess(centre + sign * far * step) > 0 and far < 1e6:
-            far *= 2
-        edge = optimize.bisect(lambda u, s=sign: excess(centre + s * u * step), 0.0, far, xtol=1e-6)
-        bounds.append(centre + sign * float(edge) * step)
-    return Interval(
-        value=centre,
-        low=bounds[0],
-        high=bounds[1],
-        level=level,
-        n=len(x),
-        n_clusters=clusters,
-        method="wild cluster bootstrap-t",
-        se=start.se,
-    )
+    if max(excess(-_FAR * start.se), excess(_FAR * start.se)) > 0:
+        reason = f"{len(signs)} sign patterns of {clusters} clusters are too few for level {level:g}"
+        return undefined(reason, level=level, n=start.n, method=method, value=centre, n_clusters=clusters)
+    low, high = (_edge(excess, sign * start.se) for sign in (-1.0, 1.0))
+    return replace(start, low=centre + low, high=centre + high, method=method, df=None)
+
+
+def _edge(excess: Callable[[float], float], step: float) -> float:
+    """Distance from the estimate, in the direction of ``step``, from which on the test rejects."""
+    far = 2.0
+    while excess(far * step) > 0:
+        far *= 2
+    return step * float(optimize.bisect(lambda u: excess(u * step), 0.0, far, xtol=1e-9))

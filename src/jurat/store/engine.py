@@ -82,7 +82,7 @@ class DuckDB:
             # column that older files lack is NULL there.
             options = "hive_partitioning = false, union_by_name = true"
             self._connection.execute(
-                f'CREATE VIEW "{table}" AS SELECT * FROM read_parquet({_listed(paths)}, {options})'  # noqa: S608
+                f'CREATE VIEW "{table}" AS SELECT * FROM read_parquet({_listed(paths)}, {options})'
             )
         self._lock([path for paths in files.values() for path in paths])
 
@@ -138,12 +138,20 @@ class DuckDB:
                     seen=", ".join(kind.name for kind in kinds) or "nothing",
                     next_step="leave one SELECT (CTEs are fine)",
                 )
-            result = self._connection.execute(sql, dict(parameters) if parameters else None)
-            return result.to_arrow_table()
+            return self._connection.sql(sql, params=dict(parameters) if parameters else None).to_arrow_table()
         except duckdb.Error as error:
             raise EngineError(
-                "DuckDB refused the query", seen=str(error).strip(), next_step="mend the SQL at that place"
+                "DuckDB refused the query", seen=self._located(error, sql), next_step="mend the SQL at that place"
             ) from error
+
+    def _located(self, error: duckdb.Error, sql: str) -> str:
+        """Give the engine's message with the line, which only EXPLAIN tells where names cannot be resolved."""
+        if isinstance(error, duckdb.BinderException | duckdb.CatalogException):
+            try:
+                self._connection.execute(f"EXPLAIN {sql}")
+            except duckdb.Error as explained:
+                return str(explained).strip()
+        return str(error).strip()
 
     def close(self) -> None:
         """Close the connection."""

@@ -103,20 +103,34 @@ def parse(sql: str) -> exp.Query:
     try:
         statements = [s for s in sqlglot.parse(sql, read="duckdb") if s is not None]
     except sqlglot.errors.SqlglotError as error:
-        raise SpecError("the SQL cannot be parsed", seen=_plain(error), next_step="mend it at that place") from error
+        raise SpecError(
+            "the SQL cannot be parsed", seen=_plain(error, sql), next_step="mend it at that place"
+        ) from error
     if len(statements) != 1 or not isinstance(statements[0], exp.Query):
         kinds = ", ".join(type(s).__name__ for s in statements) or "nothing"
         raise SpecError("a metric is one SELECT", seen=kinds, next_step="leave one SELECT (CTEs are fine)")
+    _number_lines(statements[0], sql)
     return statements[0]
 
 
-def _plain(error: sqlglot.errors.SqlglotError) -> str:
+def _number_lines(tree: exp.Query, sql: str) -> None:
+    """Correct the lines of a tree by its offsets: the tokenizer loses count after a ``$name``."""
+    for node in tree.walk():
+        start = node.meta.get("start")
+        if start is not None:
+            node.meta["line"] = sql.count("\n", 0, start) + 1
+
+
+def _plain(error: sqlglot.errors.SqlglotError, sql: str) -> str:
     """Give the parser's message with its line, without the terminal colours it underlines with."""
     details = getattr(error, "errors", None)
     if not details:
         return str(error)
     first = details[0]
-    return f"line {first.get('line')}: {first.get('description')} near {first.get('highlight')!r}"
+    before, near = first.get("start_context") or "", first.get("highlight") or ""
+    found = sql.find(before + near)
+    line = sql.count("\n", 0, found + len(before)) + 1 if found >= 0 else first.get("line")
+    return f"line {line}: {first.get('description')} near {near!r}"
 
 
 def lint(sql: str, *, types: Types | None = None) -> list[Breach]:

@@ -110,9 +110,11 @@ def write_files(
             following = next(names, None)
             written.append(folder / name)
             with pq.ParquetWriter(written[-1], schema, compression="zstd", compression_level=3) as writer:
-                while group is not None and (following is None or written[-1].stat().st_size < FILE_BYTES):
+                is_full = False
+                while group is not None and not is_full:
                     writer.write_table(group, row_group_size=group.num_rows)
                     group = next(groups, None)
+                    is_full = following is not None and written[-1].stat().st_size >= FILE_BYTES
             fsync_file(written[-1])
             name = following or name
         fsync_directory(folder)
