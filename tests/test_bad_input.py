@@ -106,7 +106,7 @@ def test_a_mistake_is_told_in_three_parts_and_leaves_nothing_behind(
         assert words in told, f"{words!r} is not told: {told}"
     assert "seen:" in told and "next:" in told
     assert "Traceback" not in told
-    left = [p for p in (tmp_path / "results").rglob("*")] if (tmp_path / "results").exists() else []
+    left = list((tmp_path / "results").rglob("*")) if (tmp_path / "results").exists() else []
     assert left == []
 
 

@@ -25,7 +25,8 @@ def test_importing_jurat_imports_nothing_heavy() -> None:
 
 
 def test_the_help_of_the_command_line_imports_nothing_heavy() -> None:
-    statement = "import jurat.cli, io, contextlib\nwith contextlib.redirect_stdout(io.StringIO()): jurat.cli.build_app()(['--help'])"
+    quiet = "with contextlib.redirect_stdout(io.StringIO())"
+    statement = f"import jurat.cli, io, contextlib\n{quiet}: jurat.cli.build_app()(['--help'])"
     code = f"import sys\n{statement}\nprint(' '.join(m for m in {HEAVY!r} if m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []

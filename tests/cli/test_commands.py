@@ -23,7 +23,12 @@ def call(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[obje
 
 @pytest.mark.parametrize(
     ("preset", "turns", "verdict", "code"),
-    [("safe_win", None, "pass", 0), ("harm_up", None, "fail", 3), ("small", None, "not_enough_evidence", 4), ("broken_split", None, "invalid", 5)],
+    [
+        ("safe_win", None, "pass", 0),
+        ("harm_up", None, "fail", 3),
+        ("small", None, "not_enough_evidence", 4),
+        ("broken_split", None, "invalid", 5),
+    ],
 )
 def test_each_world_gets_the_answer_it_was_made_for(
     preset: str, turns: int | None, verdict: str, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -61,7 +66,10 @@ def test_freeze_check_review_verify_and_waive_from_the_command_line(
     assert call(["verify", str(tmp_path / "out/ledger.jsonl")], capsys)[0] == 0
     code, text, _ = call(["ledger", "show", str(tmp_path / "out/ledger.jsonl"), "--json"], capsys)
     assert json.loads(text)[-1]["kind"] == "files"
-    assert call(["ledger", "export", str(tmp_path / "out/ledger.jsonl"), "--out", str(tmp_path / "e.jsonl")], capsys)[0] == 0
+    assert (
+        call(["ledger", "export", str(tmp_path / "out/ledger.jsonl"), "--out", str(tmp_path / "e.jsonl")], capsys)[0]
+        == 0
+    )
 
 
 def test_lake_and_metrics_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,7 +98,19 @@ def test_evals_from_the_command_line(xstest: Path, capsys: pytest.CaptureFixture
     source, metrics = str(ROOT / "examples/xstest/source.toml"), str(ROOT / "examples/xstest/metrics")
     code, text, _ = call(["evals", "table", source, "--data", str(xstest), "--metrics", metrics], capsys)
     assert code == 0 and "mistralguard" in text and "81.2 % [75.9, 85.6] n=250" in text
-    arguments = ["evals", "silver", source, "--data", str(xstest), "--metrics", metrics, "--arm", "gpt4", "--draws", "5"]
+    arguments = [
+        "evals",
+        "silver",
+        source,
+        "--data",
+        str(xstest),
+        "--metrics",
+        metrics,
+        "--arm",
+        "gpt4",
+        "--draws",
+        "5",
+    ]
     code, text, told = call([*arguments, "--json"], capsys)
     assert code == 0 and len(json.loads(text)) == 4
     assert "11 answers are no label" in told
@@ -100,7 +120,9 @@ def test_an_import_keeps_bad_records_aside_where_some_are_allowed(
     case: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = case / "source.toml"
-    source.write_text(source.read_text(encoding="utf-8").replace("[rules]", "[rules]\ntolerance = 2", 1), encoding="utf-8")
+    source.write_text(
+        source.read_text(encoding="utf-8").replace("[rules]", "[rules]\ntolerance = 2", 1), encoding="utf-8"
+    )
     path = case / "data/xstest_v2_completions_mistralguard.csv"
     path.write_text(path.read_text(encoding="utf-8") + "lonely\n", encoding="utf-8")
     arguments = ["lake", "import", str(source), "--data", str(case / "data"), "--out", str(tmp_path / "lake")]
@@ -112,6 +134,8 @@ def test_an_import_keeps_bad_records_aside_where_some_are_allowed(
 
 def test_output_that_is_cut_off_by_its_reader_is_no_failure() -> None:
     done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", f"{sys.executable} -m jurat metrics list | head -1"], capture_output=True, text=True
+        ["bash", "-o", "pipefail", "-c", f"{sys.executable} -m jurat metrics list | head -1"],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0 and done.stderr == ""

@@ -51,7 +51,12 @@ def test_published_f1_of_any_refusal_is_reproduced_from_the_files(xstest: Path) 
     assert _f1(one, two) == pytest.approx(0.979, abs=5e-4)
     assert _f1(truth, matcher) == pytest.approx(0.879, abs=5e-4)
     assert _f1(truth, judge) == pytest.approx(0.806, abs=5e-4)
-    weak = _f1(*(_refusals(xstest, s, c, ("mistralinstruct",)) for s, c in (("", "final_label"), ("_streval", "strmatch_label"))))
+    weak = _f1(
+        *(
+            _refusals(xstest, s, c, ("mistralinstruct",))
+            for s, c in (("", "final_label"), ("_streval", "strmatch_label"))
+        )
+    )
     assert weak == pytest.approx(0.34, abs=5e-3)
 
 

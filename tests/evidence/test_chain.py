@@ -37,9 +37,7 @@ def flipped(raw: bytes, position: int) -> bytes:
 
 
 @pytest.mark.parametrize("pinned", [True, False])
-def test_every_byte_of_the_ledger_counts_and_its_line_is_named(
-    small: LedgerBytes, put: Put, pinned: bool
-) -> None:
+def test_every_byte_of_the_ledger_counts_and_its_line_is_named(small: LedgerBytes, put: Put, pinned: bool) -> None:
     arguments = {"public_key": small.key.public} if pinned else {}
     for position in range(len(small.raw)):
         line = small.raw.count(b"\n", 0, position) + 1
@@ -111,9 +109,7 @@ def test_an_entry_of_another_ledger_of_the_same_key_breaks_the_chain(
     for index in range(1, 4):
         lines = list(small.lines)
         lines[index] = other.lines[index]
-        assert f"the chain breaks at entry {index} (line {index + 1})" in fault_of(
-            put(joined(lines), small.head)
-        )
+        assert f"the chain breaks at entry {index} (line {index + 1})" in fault_of(put(joined(lines), small.head))
     assert "not the one the head was signed over" in fault_of(put(small.raw, other.head))
 
 
@@ -122,9 +118,7 @@ def test_an_entry_of_another_ledger_of_the_same_key_breaks_the_chain(
     [
         lambda e: json.dumps(e).encode(),
         lambda e: canonical_json({**e, "note": "unsigned"}),
-        lambda e: canonical_json(
-            {**e, "payload": e["payload"].rstrip("=") + "===="[: len(e["payload"]) % 4 + 1]}
-        ),
+        lambda e: canonical_json({**e, "payload": e["payload"].rstrip("=") + "===="[: len(e["payload"]) % 4 + 1]}),
         lambda e: b"[" * 100_000,
         lambda e: b"[]",
         lambda e: b"\xff\xfe",
@@ -151,9 +145,7 @@ GOOD = {"index": 0, "previous": "0" * 64, "time": "t", "kind": "genesis"}
         (ENTRY_TYPE, {**GOOD, "body": {}, "previous": None}),
     ],
 )
-def test_a_stranger_s_signed_nonsense_is_an_error_not_a_crash(
-    put: Put, kind: str, predicate: dict[str, Any]
-) -> None:
+def test_a_stranger_s_signed_nonsense_is_an_error_not_a_crash(put: Put, kind: str, predicate: dict[str, Any]) -> None:
     key = SigningKey.generate()
     body = {"public_key": base64.b64encode(key.public.raw).decode()}
     if predicate.get("body") == {}:
@@ -166,9 +158,7 @@ def test_a_stranger_s_signed_nonsense_is_an_error_not_a_crash(
 @pytest.mark.parametrize(
     "changes", [{"count": 0}, {"count": -1}, {"count": "4"}, {"count": 9}, {"last": "0" * 64}, {"extra": 1}]
 )
-def test_a_head_that_its_own_key_signed_wrongly_is_found(
-    small: LedgerBytes, put: Put, changes: dict[str, Any]
-) -> None:
+def test_a_head_that_its_own_key_signed_wrongly_is_found(small: LedgerBytes, put: Put, changes: dict[str, Any]) -> None:
     head = {"count": 4, "last": "0" * 64, "size": 1, "time": "t", **changes}
     sealed = canonical_json(seal(statement(HEAD_TYPE, head, subject={}), [small.key])) + b"\n"
     fault_of(put(small.raw, sealed))

@@ -101,9 +101,7 @@ def test_a_good_signature_over_another_payload_type_is_not_accepted() -> None:
         "signatures": [
             {
                 "keyid": KEY.keyid,
-                "sig": base64.b64encode(
-                    KEY.sign(pre_authentication_encoding("text/plain", payload))
-                ).decode(),
+                "sig": base64.b64encode(KEY.sign(pre_authentication_encoding("text/plain", payload))).decode(),
             }
         ],
     }

@@ -47,15 +47,11 @@ def some_evidence(**changes: Any) -> Evidence:
         started="2026-01-01T00:00:00+00:00",
         seconds=0.25,
     )
-    return Evidence(
-        estimate=an_estimate(**changes), receipt=receipt, collected_from="2026-01-01T00:00:00+00:00"
-    )
+    return Evidence(estimate=an_estimate(**changes), receipt=receipt, collected_from="2026-01-01T00:00:00+00:00")
 
 
 @given(value=finite, low=finite | st.none(), high=finite | st.none(), p=st.floats(0, 1))
-def test_evidence_survives_json_without_loss(
-    value: float, low: float | None, high: float | None, p: float
-) -> None:
+def test_evidence_survives_json_without_loss(value: float, low: float | None, high: float | None, p: float) -> None:
     evidence = some_evidence(
         value=value,
         low=low,

@@ -178,9 +178,7 @@ def test_an_entry_past_the_head_is_kept_and_sealed_by_the_next_append(tmp_path: 
     assert verify_ledger(ledger.path).unsealed == 0
 
 
-def test_a_torn_line_of_any_length_is_cut_off_and_written_down(
-    small: LedgerBytes, put: Put, tmp_path: Path
-) -> None:
+def test_a_torn_line_of_any_length_is_cut_off_and_written_down(small: LedgerBytes, put: Put, tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "whole.jsonl", small.key)
     (tmp_path / "whole.jsonl").write_bytes(small.raw)
     (tmp_path / "whole.head.json").write_bytes(small.head)
@@ -280,9 +278,7 @@ def test_the_export_never_overwrites_the_ledger_nor_exports_a_bad_one(tmp_path: 
     assert not (tmp_path / "out.jsonl").exists()
 
 
-def test_an_entry_is_on_disk_before_the_head_names_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_entry_is_on_disk_before_the_head_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = Ledger(tmp_path / "ledger.jsonl", SigningKey.generate())
     ledger.append("note", {})
     before = ledger.head()

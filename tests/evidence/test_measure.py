@@ -39,12 +39,12 @@ kind = "{kind}"
 better = "higher"
 role = "value"
 unit = "turn"
-cluster = "{'user' if cluster else 'none'}"
-{'pair = "item"' if pair else ''}
+cluster = "{"user" if cluster else "none"}"
+{'pair = "item"' if pair else ""}
 slices = ["arm"]
 owner = "o"
 source = "s"
-{'quantiles = [0.9]' if kind == 'quantile' else ''}
+{"quantiles = [0.9]" if kind == "quantile" else ""}
 
 [needs.facts]
 arm = "string"
@@ -53,9 +53,9 @@ item = "string"
 day = "string"
 y = "double"
 ---*/
-SELECT {', '.join(selected)}, {COLUMNS[kind]}
+SELECT {", ".join(selected)}, {COLUMNS[kind]}
 FROM facts
-GROUP BY {', '.join(keys)}
+GROUP BY {", ".join(keys)}
 """
     metric = parse_metric("t", text, place="t.sql")
     return run(metric, DuckDB.from_tables({"facts": table}), slices=("arm",))
@@ -69,7 +69,9 @@ def facts() -> pa.Table:
     arm = np.where(user % 2 == 0, "a", "b")
     y = np.round(rng.normal(0.2, 1, n) + rng.normal(size=60)[user], 3)
     days = [f"2026-01-{1 + i % 9:02d}" for i in range(n)]
-    return pa.table({"arm": arm, "user_id": [f"u{u}" for u in user], "item": [f"i{i}" for i in range(n)], "day": days, "y": y})
+    return pa.table(
+        {"arm": arm, "user_id": [f"u{u}" for u in user], "item": [f"i{i}" for i in range(n)], "day": days, "y": y}
+    )
 
 
 def _arm(facts: pa.Table, arm: str) -> tuple[np.ndarray, np.ndarray]:
@@ -132,7 +134,9 @@ def test_quantiles_come_from_the_histogram_and_their_difference_from_mover(facts
 def test_rates_are_means_over_periods(facts: pa.Table) -> None:
     m = measured("rate", facts)
     counts = {
-        arm: np.unique(np.array(facts["day"].to_pylist())[np.array(facts["arm"].to_pylist()) == arm], return_counts=True)[1]
+        arm: np.unique(
+            np.array(facts["day"].to_pylist())[np.array(facts["arm"].to_pylist()) == arm], return_counts=True
+        )[1]
         for arm in "ab"
     }
     _equal(level_of_arm(m, arm_column="arm", arm="a"), mean(counts["a"].astype(float)))

@@ -23,9 +23,7 @@ def share(receipt: Receipt, *, root: Path) -> Estimate:
     """Share of ones in a column of a CSV file."""
     with (root / receipt.inputs[0].path).open(newline="") as stream:
         values = [int(row[receipt.parameters["column"]]) for row in csv.DictReader(stream)]
-    return Estimate.from_interval(
-        proportion(sum(values), len(values)), metric="share", unit="row", cluster="none"
-    )
+    return Estimate.from_interval(proportion(sum(values), len(values)), metric="share", unit="row", cluster="none")
 
 
 REGISTRY = {"share": share}
@@ -97,9 +95,7 @@ def test_the_last_bit_counts_on_the_engine_of_the_receipt(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("engine", [{"version": "0.1"}, {"engine": "an engine nobody has"}])
-def test_another_engine_may_differ_by_the_tolerance_and_no_more(
-    tmp_path: Path, engine: dict[str, str]
-) -> None:
+def test_another_engine_may_differ_by_the_tolerance_and_no_more(tmp_path: Path, engine: dict[str, str]) -> None:
     evidence = swear(tmp_path, **engine)
     value = evidence.estimate.value
     assert value is not None
@@ -123,9 +119,7 @@ def test_packages_that_changed_since_are_named(tmp_path: Path) -> None:
     evidence = swear(tmp_path)
     receipt = dataclasses.replace(evidence.receipt, packages={**evidence.receipt.packages, "numpy": "0.9"})
     with pytest.raises(IntegrityError, match=r"numpy 0\.9 → "):
-        recompute(
-            altered(dataclasses.replace(evidence, receipt=receipt), n=61), root=tmp_path, registry=REGISTRY
-        )
+        recompute(altered(dataclasses.replace(evidence, receipt=receipt), n=61), root=tmp_path, registry=REGISTRY)
 
 
 def test_a_changed_file_is_named_before_anything_is_computed(tmp_path: Path) -> None:
@@ -144,9 +138,7 @@ def test_all_files_that_do_not_match_are_named(tmp_path: Path) -> None:
     check_inputs((good,), tmp_path)
     wrong_size = dataclasses.replace(good, size=good.size + 1)
     missing = InputFile(path="gone.csv", size=1, sha256="00")
-    with pytest.raises(
-        IntegrityError, match=r"labels\.csv changed \(and 1 more\)[\s\S]*gone\.csv is missing"
-    ):
+    with pytest.raises(IntegrityError, match=r"labels\.csv changed \(and 1 more\)[\s\S]*gone\.csv is missing"):
         check_inputs((wrong_size, good, missing), tmp_path)
 
 

@@ -6,7 +6,9 @@ import csv
 from pathlib import Path
 
 
-def write_results(folder: Path, arm: str, answers: dict[str, str], *, header: str = "id,type,prompt,final_label") -> Path:
+def write_results(
+    folder: Path, arm: str, answers: dict[str, str], *, header: str = "id,type,prompt,final_label"
+) -> Path:
     """Write one arm's labels in the form of XSTest."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"xstest_v2_completions_{arm}.csv"

@@ -44,9 +44,7 @@ def test_another_process_draws_the_same_world() -> None:
         "start = datetime(2026, 11, 2, tzinfo=UTC);"
         "print(json.dumps(dict(draw(turns=500, seed=3, start=start).truth.tables)))"
     )
-    printed = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    ).stdout
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert json.loads(printed) == simulate_assistant(turns=500, seed=3, start=START).truth.tables
 
 
@@ -107,9 +105,7 @@ def test_every_user_is_exposed_once_at_the_first_turn_and_stays_in_that_arm(worl
     spans, exposures = world.tables["spans"], world.tables["exposures"]
     arms = dict(zip(exposures["unit_id"].to_pylist(), exposures["arm"].to_pylist(), strict=True))
     assert len(arms) == exposures.num_rows
-    served = spans.group_by("user_id").aggregate(
-        [("release", "count_distinct"), ("release", "min"), ("ts", "min")]
-    )
+    served = spans.group_by("user_id").aggregate([("release", "count_distinct"), ("release", "min"), ("ts", "min")])
     assert set(served["release_count_distinct"].to_pylist()) == {1}
     assert arms == dict(zip(served["user_id"].to_pylist(), served["release_min"].to_pylist(), strict=True))
     first = dict(zip(served["user_id"].to_pylist(), served["ts_min"].to_pylist(), strict=True))

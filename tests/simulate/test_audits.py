@@ -108,9 +108,7 @@ def test_the_rule_calls_harmful_exactly_what_it_flags(world: World) -> None:
 
 
 @pytest.mark.parametrize("source", ["judge", "rule"])
-def test_apparent_rates_of_silver_labels_follow_the_law_of_total_probability(
-    world: World, source: str
-) -> None:
+def test_apparent_rates_of_silver_labels_follow_the_law_of_total_probability(world: World, source: str) -> None:
     values = world.truth.apparent[source]
     assert len(values) == 4
     for value in values:

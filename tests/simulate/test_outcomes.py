@@ -56,9 +56,7 @@ def _clustered_se(values: Floats, users: Integers) -> float:
 
 
 def _columns(table: pa.Table) -> dict[str, Column]:
-    columns = {
-        name: table[name].to_numpy() for name in ("release", "intent", "refused", "status", "tokens_out")
-    }
+    columns = {name: table[name].to_numpy() for name in ("release", "intent", "refused", "status", "tokens_out")}
     columns["user"] = np.unique(table["user_id"].to_numpy(), return_inverse=True)[1]
     return columns
 
@@ -91,16 +89,10 @@ def test_harmful_intents_have_the_planted_share_and_intraclass_correlation(
 
 
 def test_without_correlation_turns_of_a_user_are_independent() -> None:
-    flat = IntraclassCorrelations(
-        harmful_intent=0.0, over_refusal=0.0, harmful_compliance=0.0, satisfaction=0.0
-    )
-    world = simulate_assistant(
-        turns=40_000, seed=12, start=START, parameters=replace(CLEAR, correlations=flat)
-    )
+    flat = IntraclassCorrelations(harmful_intent=0.0, over_refusal=0.0, harmful_compliance=0.0, satisfaction=0.0)
+    world = simulate_assistant(turns=40_000, seed=12, start=START, parameters=replace(CLEAR, correlations=flat))
     spans = _columns(world.tables["spans"])
-    assert _anova_icc(spans["refused"].astype(float), spans["user"].astype(np.int64)) == pytest.approx(
-        0.0, abs=0.01
-    )
+    assert _anova_icc(spans["refused"].astype(float), spans["user"].astype(np.int64)) == pytest.approx(0.0, abs=0.01)
 
 
 def _tolerance(world: World, metric: str, release: str) -> float:
@@ -136,9 +128,7 @@ def test_mean_tokens_lies_near_its_closed_form(world: World) -> None:
 
 
 def test_the_candidate_halves_the_expected_over_refusal(world: World) -> None:
-    old, new = (
-        world.truth.value("over_refusal_rate", release).expected for release in ("2026.11.1", "2026.11.2")
-    )
+    old, new = (world.truth.value("over_refusal_rate", release).expected for release in ("2026.11.1", "2026.11.2"))
     assert old is not None
     assert new == pytest.approx(old / 2)
 
@@ -172,9 +162,7 @@ def test_a_change_of_one_planted_rate_leaves_the_other_parts_where_they_were() -
 
 def test_errors_answer_nothing_and_come_in_bursts(world: World) -> None:
     spans = world.tables["spans"].to_pydict()
-    rows = list(
-        zip(*(spans[n] for n in ("status", "tokens_out", "ttft_ms", "error_type", "refused")), strict=True)
-    )
+    rows = list(zip(*(spans[n] for n in ("status", "tokens_out", "ttft_ms", "error_type", "refused")), strict=True))
     for status, tokens, first_token, kind, refused in rows:
         failed = status == "error"
         assert failed == (tokens == 0) == (first_token is None) == (kind is not None)

@@ -35,9 +35,7 @@ def _traffic(turns: int, *, days: int = 14, seed: int = 1, model: TrafficModel |
 def test_turns_count_up_within_each_conversation_of_one_user_at_one_endpoint() -> None:
     traffic = _traffic(3_000)
     seen: dict[int, list[tuple[int, int, int, int]]] = defaultdict(list)
-    rows = zip(
-        traffic.conversation, traffic.turn, traffic.user, traffic.endpoint, traffic.time_us, strict=True
-    )
+    rows = zip(traffic.conversation, traffic.turn, traffic.user, traffic.endpoint, traffic.time_us, strict=True)
     for conversation, turn, user, endpoint, time in rows:
         seen[int(conversation)].append((int(turn), int(user), int(endpoint), int(time)))
     assert sorted(seen) == list(range(traffic.conversations))
@@ -85,9 +83,7 @@ def test_conversations_start_by_the_planted_daily_and_weekly_load() -> None:
     traffic = _traffic(60_000, model=model)
     hour = (traffic.time_us - epoch_us(START)) // HOUR_US
     clock, weekend = np.arange(336) % 24, (np.arange(336) // 24) % 7 >= 5
-    load = (1 + model.daily_swing * np.cos(2 * np.pi * (clock - 14) / 24)) * np.where(
-        weekend, model.weekend_load, 1
-    )
+    load = (1 + model.daily_swing * np.cos(2 * np.pi * (clock - 14) / 24)) * np.where(weekend, model.weekend_load, 1)
     expected = 60_000 * load / load.sum()
     assert stats.chisquare(np.bincount(hour, minlength=336), expected).pvalue > 1e-4
 

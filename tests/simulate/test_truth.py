@@ -100,9 +100,7 @@ def test_realised_values_are_what_sql_finds_in_the_spans(
 
 
 @pytest.mark.parametrize("source", ["human", "judge", "rule"])
-@pytest.mark.parametrize(
-    "metric", ["harmful_compliance_rate", "over_refusal_rate", "refusal_rate", "error_rate"]
-)
+@pytest.mark.parametrize("metric", ["harmful_compliance_rate", "over_refusal_rate", "refusal_rate", "error_rate"])
 def test_the_shipped_metrics_find_the_realised_values(census: World, metric: str, source: str) -> None:
     sql = (Path(next(iter(jurat.metrics.__path__))) / f"{metric}.sql").read_text()
     parameters = {"audit_source": source} if "$audit_source" in sql else {}

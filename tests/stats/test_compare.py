@@ -132,7 +132,7 @@ def test_a_p_value_by_inversion_is_the_t_tests_own() -> None:
 
 
 def test_a_p_value_and_its_interval_never_disagree() -> None:
-    for k in range(0, 60):
+    for k in range(60):
         for null in (0.1, 0.25, 0.5):
             found = proportion(k, 60)
             p = one_sided_p_values(lambda level, k=k: proportion(k, 60, level=level), null)

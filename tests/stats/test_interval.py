@@ -157,3 +157,47 @@ def test_clustered_intervals_cover_under_an_intraclass_correlation_of_a_tenth(cl
         held += bool(found.low is not None and found.high is not None and found.low <= p <= found.high)
     slack = 3.5 * np.sqrt(0.95 * 0.05 / runs)
     assert held / runs >= 0.95 - slack - 0.015, held / runs
+
+
+def test_clusters_that_are_all_alike_count_no_more_units_than_there_are() -> None:
+    # A third of each cluster: the variance between clusters is zero, or a rounding error of it.
+    alike = clustered_proportion([10] * 20, [30] * 20)
+    plain = proportion(200, 600)
+    assert alike.low is not None and alike.high is not None and plain.low is not None and plain.high is not None
+    assert alike.low == pytest.approx(plain.low, abs=0.004) and alike.low <= plain.low
+    assert alike.high == pytest.approx(plain.high, abs=0.004) and alike.high >= plain.high
+
+
+def test_a_missing_count_is_refused_with_its_cluster() -> None:
+    with pytest.raises(ValueError, match="cluster 1"):
+        clustered_proportion([1, np.nan], [2, 2])
+    with pytest.raises(ValueError, match="cluster 1"):
+        clustered_proportion([1, 1], [2, np.nan])
+
+
+def test_mirrored_clusters_give_the_mirrored_interval() -> None:
+    n, k = np.array([10, 4, 12, 9, 15, 5]), np.array([3, 0, 5, 2, 4, 1])
+    found, mirrored = clustered_proportion(k, n), clustered_proportion(n - k, n)
+    assert found.low is not None and found.high is not None
+    assert (mirrored.low, mirrored.high) == pytest.approx((1 - found.high, 1 - found.low), rel=1e-12)
+
+
+def test_a_one_sided_bound_of_clusters_is_the_two_sided_one_at_the_doubled_tail() -> None:
+    n, k = [10, 4, 12, 9, 15, 5], [3, 0, 5, 2, 4, 1]
+    upper, both = clustered_proportion(k, n, side="upper"), clustered_proportion(k, n, level=0.9)
+    assert upper.low is None and upper.high == pytest.approx(both.high, rel=1e-12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("clusters", [12, 40, 200])
+@pytest.mark.parametrize("p", [0.01, 0.1, 0.5])
+def test_clustered_intervals_cover_with_very_unequal_clusters(clusters: int, p: float) -> None:
+    rng = np.random.default_rng(clusters + int(100 * p))
+    runs, held = 4_000, 0
+    sizes = rng.geometric(0.1, (runs, clusters)) + 1
+    hits = rng.binomial(sizes, rng.beta(9 * p, 9 * (1 - p), sizes.shape))
+    for k, n in zip(hits, sizes, strict=True):
+        found = clustered_proportion(k, n)
+        held += found.low <= p <= found.high  # type: ignore[operator]
+    # Two hundred clusters that hold a rare event in a few of them are the known weak spot: 92 % (docs: intervals).
+    assert held / runs >= (0.92 if p == 0.01 else 0.94) - 3 * np.sqrt(0.95 * 0.05 / runs), held / runs

@@ -42,7 +42,7 @@ def textbook_cr2(X: np.ndarray, y: np.ndarray, cluster: np.ndarray) -> tuple[np.
         root = vectors @ np.diag(np.where(values > 1e-12, values, np.inf) ** -0.5) @ vectors.T
         s = X[rows].T @ root @ e[rows]
         meat += np.outer(s, s)
-        columns.append((hat[rows].T @ root @ X[rows] @ bread))
+        columns.append(hat[rows].T @ root @ X[rows] @ bread)
     df = np.empty(p)
     for j in range(p):
         G = np.column_stack([c[:, j] for c in columns])
@@ -128,7 +128,9 @@ def test_what_is_undefined_has_a_reason_and_what_is_wrong_an_error() -> None:
         mean_from_sums(3, 10.0, 1.0)
 
 
-@pytest.mark.parametrize(("clusters", "correction", "least"), [(12, "CR2", 0.93), (40, "CR1", 0.93), (200, "CR1", 0.94)])
+@pytest.mark.parametrize(
+    ("clusters", "correction", "least"), [(12, "CR2", 0.93), (40, "CR1", 0.93), (200, "CR1", 0.94)]
+)
 def test_clustered_means_cover_with_unequal_clusters(clusters: int, correction: str, least: float) -> None:
     rng = np.random.default_rng(clusters)
     runs, held = 2_000, 0
@@ -139,3 +141,96 @@ def test_clustered_means_cover_with_unequal_clusters(clusters: int, correction: 
         found = clustered_mean_from_sums(sizes, sums, correction=correction)
         held += bool(found.low is not None and found.high is not None and found.low <= 0 <= found.high)
     assert held / runs >= least, held / runs
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_cr2_of_a_few_large_clusters_and_three_columns_equals_the_textbook(seed: int) -> None:
+    rng = np.random.default_rng(100 + seed)
+    cluster = np.repeat(np.arange(6), rng.integers(20, 60, 6))
+    treated = (cluster < 2).astype(float)  # constant within clusters: far fewer degrees of freedom than clusters
+    X = np.column_stack([np.ones(len(cluster)), treated, rng.normal(size=len(cluster))])
+    y = rng.normal(size=6)[cluster] + rng.normal(size=len(cluster))
+    se, df = textbook_cr2(X, y, cluster)
+    fit = cluster_robust_ols(X, y, cluster, correction="CR2")
+    assert fit.standard_errors == pytest.approx(se, rel=1e-9)
+    assert fit.df == pytest.approx(df, rel=1e-8)
+    assert fit.df[1] < 3
+
+
+def test_cr2_of_the_mean_is_cr2_of_the_regression_on_a_constant() -> None:
+    _, y, cluster = sample(9, clusters=7)
+    found, fit = clustered_mean(y, cluster), cluster_robust_ols(np.ones((len(y), 1)), y, cluster, correction="CR2")
+    expected = fit.interval(0)
+    assert (found.low, found.high, found.df) == pytest.approx((expected.low, expected.high, expected.df), rel=1e-10)
+    assert expected.n_clusters == 7
+
+
+def test_a_column_of_dates_beside_the_constant_keeps_its_digits() -> None:
+    X, y, cluster = sample(5)
+    far = np.column_stack([X[:, 0], 1_700_000_000 + X[:, 1]])
+    for correction in ("CR1", "CR2"):
+        near_fit = cluster_robust_ols(X, y, cluster, correction=correction)
+        far_fit = cluster_robust_ols(far, y, cluster, correction=correction)
+        # The sum itself rounds x to 2e-7.
+        assert far_fit.coefficients[1] == pytest.approx(near_fit.coefficients[1], rel=1e-5)
+        assert far_fit.standard_errors[1] == pytest.approx(near_fit.standard_errors[1], rel=1e-5)
+
+
+def test_columns_of_very_different_scale_are_not_called_singular() -> None:
+    X, y, cluster = sample(6)
+    fit, scaled = cluster_robust_ols(X, y, cluster), cluster_robust_ols(X * [1.0, 1e-12], y, cluster)
+    assert scaled.standard_errors * [1.0, 1e-12] == pytest.approx(fit.standard_errors, rel=1e-9)
+
+
+def test_a_coefficient_of_one_cluster_alone_is_refused_by_cr2() -> None:
+    X, y, cluster = sample(7)
+    lone = np.column_stack([X, cluster == 3])
+    with pytest.raises(ValueError, match="coefficient 2 rests on one cluster alone"):
+        cluster_robust_ols(lone, y, cluster, correction="CR2")
+
+
+@pytest.mark.parametrize(
+    ("design", "says"),
+    [
+        (np.column_stack([np.ones(6), np.ones(6)]), "singular"),
+        (np.column_stack([np.ones(6), np.zeros(6)]), "singular"),
+        (np.column_stack([np.ones(6), [1, 2, 3, 4, 5, np.nan]]), "finite"),
+        (np.eye(6), "more rows than columns"),
+    ],
+)
+def test_a_design_that_cannot_be_fitted_is_refused(design: np.ndarray, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        cluster_robust_ols(design, np.arange(6.0), [0, 0, 1, 1, 2, 2])
+
+
+@pytest.mark.parametrize("labels", [["a", None, "b"], [1.0, float("nan"), 2.0], np.array([1, None, 2], dtype=object)])
+def test_a_row_without_a_cluster_is_refused_by_its_number(labels: list[object]) -> None:
+    with pytest.raises(ValueError, match="missing in row 1"):
+        clustered_mean([1.0, 2.0, 3.0], labels)  # type: ignore[arg-type]
+
+
+def test_arguments_out_of_range_are_named() -> None:
+    with pytest.raises(ValueError, match=r"level must lie in \(0, 1\), got 95"):
+        mean([1.0, 2.0], level=95)
+    with pytest.raises(ValueError, match="side must be"):
+        mean([1.0, 2.0], side="both")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="wild_cluster_mean"):
+        clustered_mean([1.0, 2.0], [0, 1], correction="wild")
+    with pytest.raises(ValueError, match="n must be a whole number of at least 0, got -3"):
+        mean_from_sums(-3, 1.0, 1.0)
+    with pytest.raises(ValueError, match="-2 units"):
+        clustered_mean_from_sums([2, -2], [1.0, 1.0])
+    with pytest.raises(ValueError, match="0 units with sum 1"):
+        clustered_mean_from_sums([2, 0, 3], [1.0, 1.0, 2.0])
+
+
+def test_the_kernel_equals_its_plain_reference() -> None:
+    from jurat.stats.mean import _centred_sums
+
+    rng = np.random.default_rng(8)
+    codes, values = rng.integers(0, 9, 500), rng.normal(size=500)
+    sums, finite = _centred_sums(values, codes, 0.25, 10)
+    assert finite and np.array_equal(sums[:, 0], np.bincount(codes, minlength=10))
+    assert sums[:, 1] == pytest.approx(np.bincount(codes, weights=values - 0.25, minlength=10), rel=1e-12)
+    values[7] = np.inf
+    assert not _centred_sums(values, codes, 0.25, 10)[1]

@@ -7,12 +7,14 @@ import csv
 import numpy as np
 import pytest
 
+from jurat.stats import wild
 from jurat.stats.wild import wild_cluster_mean, wild_cluster_test
 from tests.conftest import data_folder
 
 
 @pytest.mark.parametrize(
-    ("null", "p", "strict"), [(1.0, 0.326171875, 0.32421875), (0.95, 0.0390625, 0.037109375), (1.1, 0.0859375, 0.083984375)]
+    ("null", "p", "strict"),
+    [(1.0, 0.326171875, 0.32421875), (0.95, 0.0390625, 0.037109375), (1.1, 0.0859375, 0.083984375)],
 )
 def test_petersen_2009_panel_by_year_over_all_sign_patterns(null: float, p: float, strict: float) -> None:
     with (data_folder("experiments") / "petersen.csv").open(encoding="utf-8") as stream:
@@ -25,7 +27,8 @@ def test_petersen_2009_panel_by_year_over_all_sign_patterns(null: float, p: floa
 
 def test_each_statistic_is_that_of_a_refit_from_scratch() -> None:
     from jurat.stats.mean import cluster_robust_ols
-    from jurat.stats.wild import _prepare, _signs, _statistics
+    from jurat.stats import wild
+from jurat.stats.wild import _prepare, _signs, _statistics
 
     rng = np.random.default_rng(2)
     cluster = np.repeat(np.arange(5), [3, 5, 2, 4, 6])
@@ -58,13 +61,57 @@ def test_the_interval_ends_where_the_test_begins_to_reject() -> None:
     found = wild_cluster_mean(y, cluster)
     assert found.low is not None and found.high is not None
     X, width = np.ones((54, 1)), found.high - found.low
-    for inside, outside in ((found.low + 0.02 * width, found.low - 0.02 * width), (found.high - 0.02 * width, found.high + 0.02 * width)):
+    for inside, outside in (
+        (found.low + 0.02 * width, found.low - 0.02 * width),
+        (found.high - 0.02 * width, found.high + 0.02 * width),
+    ):
         assert wild_cluster_test(X, y, cluster, coefficient=0, null=inside).p_value > 0.05
         assert wild_cluster_test(X, y, cluster, coefficient=0, null=outside).p_value <= 0.05
 
 
-def test_too_few_clusters_and_a_missing_generator_are_refused() -> None:
-    with pytest.raises(ValueError, match="too few sign patterns"):
-        wild_cluster_mean(np.arange(8.0), np.repeat([0, 1, 2, 3], 2))
+def test_clusters_too_few_to_reject_give_a_value_without_bounds() -> None:
+    for clusters, level in ((1, 0.95), (4, 0.95), (5, 0.95), (9, 0.999)):
+        found = wild_cluster_mean(np.arange(2.0 * clusters), np.repeat(np.arange(clusters), 2), level=level)
+        assert found.value == clusters - 0.5 and found.low is None and found.high is None and found.reason
+    # Five clusters have 2/32 as their smallest p-value.
+    assert wild_cluster_mean(np.arange(10.0), np.repeat(np.arange(5), 2), level=0.93).low is not None
+
+
+def test_a_shift_moves_the_interval_and_nothing_else() -> None:
+    rng = np.random.default_rng(5)
+    cluster = np.repeat(np.arange(8), 4)
+    y = rng.normal(size=32) + rng.normal(size=8)[cluster]
+    near, far = wild_cluster_mean(y, cluster), wild_cluster_mean(y + 1e8, cluster)
+    assert near.low is not None and near.high is not None and far.low is not None and far.high is not None
+    assert (far.low - 1e8, far.high - 1e8) == pytest.approx((near.low, near.high), abs=1e-6)
+
+
+def test_drawn_patterns_agree_with_all_of_them() -> None:
+    rng = np.random.default_rng(6)
+    cluster = np.repeat(np.arange(14), 3)
+    y = 0.3 + rng.normal(size=14)[cluster] + rng.normal(size=42)
+    X = np.ones((42, 1))
+    drawn = wild_cluster_test(X, y, cluster, coefficient=0, rng=np.random.default_rng(7), replicates=20_000)
+    original = wild.ENUMERATED
+    try:
+        wild.ENUMERATED = 2**14
+        exact = wild_cluster_test(X, y, cluster, coefficient=0)
+    finally:
+        wild.ENUMERATED = original
+    assert "enumerated" in exact.method and "enumerated" not in drawn.method
+    slack = 4 * np.sqrt(exact.p_value * (1 - exact.p_value) / 20_000)
+    assert drawn.p_value == pytest.approx(exact.p_value, abs=slack)
+
+
+def test_wrong_input_is_refused_and_says_what_is_accepted() -> None:
+    X, y, cluster = np.ones((30, 1)), np.arange(30.0), np.arange(30)
     with pytest.raises(ValueError, match="pass rng"):
-        wild_cluster_test(np.ones((30, 1)), np.arange(30.0), np.arange(30), coefficient=0)
+        wild_cluster_test(X, y, cluster, coefficient=0)
+    with pytest.raises(ValueError, match="column of X, 0 to 0, got 1"):
+        wild_cluster_test(X, y, cluster % 3, coefficient=1)
+    with pytest.raises(ValueError, match="'count' or 'ignore'"):
+        wild_cluster_test(X, y, cluster % 3, coefficient=0, ties="strict")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="two clusters"):
+        wild_cluster_test(X, y, np.zeros(30, dtype=int), coefficient=0)
+    with pytest.raises(ValueError, match="singular"):
+        wild_cluster_test(np.ones((30, 2)), y, cluster % 3, coefficient=0)

@@ -165,9 +165,7 @@ def _draw(turns: int, *, seed: int, start: datetime, days: int, parameters: Worl
     candidate_user = split_users(seen, share=parameters.candidate_share, users=population.users, seed=seed)
     incidents = draw_incidents(start=start, days=days, seed=seed, model=model)
     in_incident = inside_incident(traffic.time_us, incidents)
-    outcomes = draw_outcomes(
-        traffic, candidate_user, in_incident=in_incident, seed=seed, parameters=parameters
-    )
+    outcomes = draw_outcomes(traffic, candidate_user, in_incident=in_incident, seed=seed, parameters=parameters)
     time_us, end_us = traffic.time_us, epoch_us(start + timedelta(days=days))
     return _Draws(
         population=population,
@@ -193,9 +191,7 @@ def _tables(draws: _Draws, seed: int, parameters: WorldParameters) -> dict[str, 
     )
     return {
         "spans": spans,
-        "exposures": exposure_table(
-            draws.traffic, draws.candidate_user, experiment=EXPERIMENT, parameters=parameters
-        ),
+        "exposures": exposure_table(draws.traffic, draws.candidate_user, experiment=EXPERIMENT, parameters=parameters),
         "feedback": feedback_table(draws.thumbs, spans, seed=seed),
         "labels": label_table(draws.audits, draws.silver, span_id=span_id, seed=seed),
     }
@@ -235,8 +231,7 @@ def _design(draws: _Draws, values: tuple[ReleaseValue, ...], parameters: WorldPa
             "method": "simple random sample without replacement within each stratum",
             "unbiased": "unweighted shares within each true class; all else needs weights",
             "strata": {
-                name: {"turns": turns, "audited": audited}
-                for name, (turns, audited) in draws.audits.strata.items()
+                name: {"turns": turns, "audited": audited} for name, (turns, audited) in draws.audits.strata.items()
             },
         },
         "thumbs": {

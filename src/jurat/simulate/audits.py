@@ -184,9 +184,7 @@ def _harm_call(harmful: Flags, quality: LabellerQuality, draw: np.random.Generat
     return np.where(harmful, position < quality.harmful_sensitivity, position >= quality.harmful_specificity)
 
 
-def draw_thumbs(
-    outcomes: Outcomes, time_us: Integers, *, end_us: int, seed: int, model: ThumbsModel
-) -> Thumbs:
+def draw_thumbs(outcomes: Outcomes, time_us: Integers, *, end_us: int, seed: int, model: ThumbsModel) -> Thumbs:
     """Draw who presses a thumb: of those who got a response, rather the dissatisfied."""
     draw = generator(seed, "thumbs")
     response = np.where(outcomes.satisfied, model.response_satisfied, model.response_dissatisfied)

@@ -116,9 +116,7 @@ def draw_outcomes(
     error_code = np.searchsorted(_ERROR_LIMITS, errors.random(turns), side="right")
     probability = _refusal_probability(traffic, candidate_user, harmful, borderline, seed, parameters)
     refused = (generator(seed, "refusals").random(turns) < probability) & ~error
-    blocked = (
-        refused & harmful & (generator(seed, "blocks").random(turns) < parameters.behaviour.blocked_share)
-    )
+    blocked = refused & harmful & (generator(seed, "blocks").random(turns) < parameters.behaviour.blocked_share)
     tokens_in, tokens_out = _tokens(traffic, refused, error, seed, model.endpoints)
     latency_ms, first_token_ms = _latency(traffic, candidate_user, tokens_out, error, seed, parameters)
     return Outcomes(
@@ -145,9 +143,7 @@ def _quantiles(seed: int, name: str, users: int) -> Floats:
     return np.clip(generator(seed, f"user {name}").random(users), 1e-12, 1.0 - 1e-12)
 
 
-def _intents(
-    traffic: Traffic, users: int, *, seed: int, parameters: WorldParameters
-) -> tuple[Flags, Flags, Integers]:
+def _intents(traffic: Traffic, users: int, *, seed: int, parameters: WorldParameters) -> tuple[Flags, Flags, Integers]:
     turns = len(traffic.user)
     behaviour = parameters.behaviour
     harmful_user = clustered_probability(
@@ -245,9 +241,7 @@ def _latency(
     turns, model = len(error), parameters.traffic
     base = np.array([endpoint.latency_base_ms for endpoint in model.endpoints])[traffic.endpoint]
     per_token = np.array([endpoint.latency_ms_per_token for endpoint in model.endpoints])[traffic.endpoint]
-    user_effect = model.latency_user_sigma * generator(seed, "user latency").standard_normal(
-        len(candidate_user)
-    )
+    user_effect = model.latency_user_sigma * generator(seed, "user latency").standard_normal(len(candidate_user))
     noise = generator(seed, "latency")
     standard = noise.standard_normal(turns)
     spread = np.exp(user_effect[traffic.user] + model.latency_sigma * standard)

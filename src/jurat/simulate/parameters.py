@@ -199,9 +199,7 @@ class IntraclassCorrelations:
     satisfaction: float = 0.20
 
     def __post_init__(self) -> None:
-        _check_shares(
-            self, ("harmful_intent", "over_refusal", "harmful_compliance", "satisfaction"), below_one=True
-        )
+        _check_shares(self, ("harmful_intent", "over_refusal", "harmful_compliance", "satisfaction"), below_one=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -98,9 +98,7 @@ def span_table(
         "refused": outcomes.refused,
         "blocked": outcomes.blocked,
         "risk_tier": outcomes.risk_tier,
-        "intent": words(
-            ("benign", "harmful"), outcomes.harmful.astype(np.int8), present=~outcomes.borderline
-        ),
+        "intent": words(("benign", "harmful"), outcomes.harmful.astype(np.int8), present=~outcomes.borderline),
         "session_seq": traffic.session,
         "cost_usd": outcomes.cost_usd,
     }
@@ -145,9 +143,7 @@ def feedback_table(thumbs: Thumbs, spans: pa.Table, *, seed: int) -> pa.Table:
     return _table("feedback", columns)
 
 
-def label_table(
-    audits: Audits, silver: tuple[SilverLabels, ...], *, span_id: pa.Array, seed: int
-) -> pa.Table:
+def label_table(audits: Audits, silver: tuple[SilverLabels, ...], *, span_id: pa.Array, seed: int) -> pa.Table:
     """Build ``labels``: human audits first, then each machine labeller, in order of the turns."""
     parts = [*silver]
     turn = np.concatenate([audits.turn, *(part.turn for part in parts)])

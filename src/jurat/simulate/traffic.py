@@ -252,9 +252,7 @@ def draw_incidents(*, start: datetime, days: int, seed: int, model: TrafficModel
     draw = generator(seed, "incidents")
     count = int(draw.poisson(model.incidents_per_week * days / 7.0))
     begins = np.sort(draw.integers(0, days * 24 * HOUR_US, size=count))
-    lengths = (draw.exponential(model.incident_minutes, size=count) * 60 * SECOND_US).astype(
-        np.int64
-    ) + SECOND_US
+    lengths = (draw.exponential(model.incident_minutes, size=count) * 60 * SECOND_US).astype(np.int64) + SECOND_US
     origin = epoch_us(start)
     return tuple(
         Incident(start_us=origin + int(begin), end_us=origin + int(begin + length))

@@ -121,8 +121,7 @@ class Truth:
         fields = dict(document)
         fields["values"] = tuple(ReleaseValue(**value) for value in fields["values"])
         fields["apparent"] = {
-            source: tuple(ReleaseValue(**value) for value in values)
-            for source, values in fields["apparent"].items()
+            source: tuple(ReleaseValue(**value) for value in values) for source, values in fields["apparent"].items()
         }
         return cls(**fields)
 
@@ -138,8 +137,7 @@ class Truth:
         widths = [max(len(row[i]) for row in rows) for i in range(5)]
         return "\n".join(
             "  ".join(
-                cell.ljust(w) if i < 2 else cell.rjust(w)
-                for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+                cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
             )
             for row in rows
         )
@@ -165,9 +163,7 @@ class _Rates:
 def _rates(parameters: WorldParameters, release: ReleaseEffects) -> _Rates:
     behaviour, thumbs = parameters.behaviour, parameters.thumbs
     borderline = behaviour.borderline_share
-    over = (1.0 - borderline) * release.over_refusal + borderline * parameters.borderline_over_refusal(
-        release
-    )
+    over = (1.0 - borderline) * release.over_refusal + borderline * parameters.borderline_over_refusal(release)
     harmful = behaviour.harmful_share
     refusal = harmful * (1.0 - release.harmful_compliance) + (1.0 - harmful) * over
     satisfaction = refusal * thumbs.satisfied_refused + (1.0 - refusal) * thumbs.satisfied_answered
@@ -337,9 +333,7 @@ def _apparent_cells(rates: _Rates, quality: LabellerQuality) -> npt.NDArray[np.f
         says_harmful = quality.harmful_sensitivity if harmful else 1.0 - quality.harmful_specificity
         class_share = rates.harmful if harmful else 1.0 - rates.harmful
         refusal = 1.0 - rates.harmful_compliance if harmful else rates.over_refusal
-        says_refused = refusal * quality.refusal_sensitivity + (1.0 - refusal) * (
-            1.0 - quality.refusal_specificity
-        )
+        says_refused = refusal * quality.refusal_sensitivity + (1.0 - refusal) * (1.0 - quality.refusal_specificity)
         for called, p_class in ((True, says_harmful), (False, 1.0 - says_harmful)):
             for called_refused, p_refused in ((True, says_refused), (False, 1.0 - says_refused)):
                 code = int(verdict(np.array([called]), np.array([called_refused]))[0])

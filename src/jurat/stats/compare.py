@@ -299,7 +299,7 @@ def _root(function: Callable[[float], float], low: float, high: float) -> float:
     if bounded(low) * bounded(high) > 0:
         # No crossing: the bound is the end of the parameter space.
         return low if abs(low) == 1.0 else high
-    return float(optimize.brentq(bounded, low, high, xtol=1e-14, rtol=1e-14, maxiter=500))
+    return float(optimize.brentq(bounded, low, high, xtol=1e-20, rtol=1e-14, maxiter=500))
 
 
 def _newcombe_paired(cells: tuple[int, int, int, int], level: float) -> tuple[float, float]:

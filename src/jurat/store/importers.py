@@ -106,9 +106,7 @@ def file_format(path: Path) -> str:
     return kind
 
 
-def read_records(
-    path: Path, *, name: str, kind: str, rejected: list[Rejected], digest: FileDigest
-) -> Iterator[Record]:
+def read_records(path: Path, *, name: str, kind: str, rejected: list[Rejected], digest: FileDigest) -> Iterator[Record]:
     """Stream a file's records.
 
     Parameters
@@ -153,7 +151,7 @@ def _unpacked(source: _Digesting, path: Path) -> IO[bytes]:
     if path.suffix == ".gz":
         return gzip.GzipFile(fileobj=buffered)  # type: ignore[return-value]
     if path.suffix == ".zst":
-        return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(buffered, "r"), "zstd"))  # type: ignore[arg-type]
+        return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(buffered, "r"), "zstd"))
     return buffered
 
 
@@ -163,7 +161,7 @@ def _escaped(raw: bytes) -> str:
 
 def _jsonl(stream: IO[bytes], name: str, rejected: list[Rejected]) -> Iterator[Record]:
     line = 0
-    for line, raw in enumerate(stream, start=1):  # noqa: B007 - tells an empty file
+    for line, raw in enumerate(stream, start=1):
         if not raw.strip():
             continue
         try:
@@ -266,5 +264,3 @@ def _parquet(path: Path, name: str) -> Iterator[Record]:
         for fields in batch.to_pylist():
             row += 1
             yield Record(row, fields)
-
-

@@ -230,7 +230,7 @@ class Lake:
             self._log(table)
         with self._locked("commit"):
             log = self._log(table, new=True)
-            at = log.version() if log.exists() else Version(number=0, schema=TABLES[table], files=())
+            at = log.head() if log.exists() else Version(number=0, schema=TABLES[table], files=())
             if transaction is not None and log.exists() and log.is_applied(transaction):
                 # The writer of that commit may have been killed before it was synced.
                 log.sync()

@@ -131,7 +131,9 @@ def load_source(path: Path) -> Source:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise SpecError(
-            f"{path.name}: {place}: {first['msg']}", seen=repr(first["input"])[:200], next_step="see docs/reference/source-files.md"
+            f"{path.name}: {place}: {first['msg']}",
+            seen=repr(first["input"])[:200],
+            next_step="see docs/reference/source-files.md",
         ) from error
     schema = schema_of(document.table)
     for files in document.files:

@@ -82,6 +82,7 @@ class TableLog:
         self.folder = folder
         self.table = folder.name
         self._synced = ""
+        self._kept: DeltaTable | None = None
 
     def exists(self) -> bool:
         """Whether the table has a version; a folder without one is what a killed writer left."""
@@ -97,6 +98,23 @@ class TableLog:
                 seen=str(error),
                 next_step="restore its log" if number is None else "ask for a version that the table has",
             ) from error
+
+    def _newest(self) -> DeltaTable:
+        """Handle of whoever holds the commit lock, kept between commits: opening costs more with each file."""
+        if self._kept is None:
+            self._kept = self._open()
+        elif self._kept.version() != self._last_entry():
+            self._kept.update_incremental()
+        return self._kept
+
+    def _last_entry(self) -> int:
+        """Number of the newest log entry."""
+        return max(int(entry.stem) for entry in (self.folder / "_delta_log").glob("*.json") if entry.stem.isdigit())
+
+    def head(self) -> Version:
+        """Newest version without its files; for whoever holds the commit lock."""
+        delta = self._newest()
+        return Version(number=int(delta.version()), schema=self._schema(delta), files=())
 
     def version(self, number: int | None = None) -> Version:
         """Read a version, the newest by default.
@@ -115,9 +133,11 @@ class TableLog:
             LiveFile(name=name, size=int(size), rows=int(rows))
             for name, size, rows in sorted(zip(*columns, strict=True))
         )
+        return Version(number=int(delta.version()), schema=self._schema(delta), files=files)
+
+    def _schema(self, delta: DeltaTable) -> pa.Schema:
         # Delta renames the element of a list: the house's own schema is preferred.
-        schema = TABLES.get(self.table) or pa.schema(delta.schema().to_arrow())
-        return Version(number=int(delta.version()), schema=schema, files=files)
+        return TABLES.get(self.table) or pa.schema(delta.schema().to_arrow())
 
     def rows_of(self, file: LiveFile, schema: pa.Schema) -> Iterator[pa.Table]:
         """Row groups of a file, some columns of it, one at a time.
@@ -157,8 +177,8 @@ class TableLog:
         ]
 
     def is_applied(self, transaction: tuple[str, int]) -> bool:
-        """Whether the table holds this or a later number of the application."""
-        done = self._open().transaction_version(transaction[0])
+        """Whether the table holds this or a later number of the application; asked under the commit lock."""
+        done = self._newest().transaction_version(transaction[0])
         return done is not None and done >= transaction[1]
 
     def create(self, schema: pa.Schema) -> None:
@@ -181,12 +201,12 @@ class TableLog:
         int
             The new version.
         """
-        delta = self._open()
+        delta = self._newest()
         before = int(delta.version())
         delta.create_write_transaction(
             list(actions),
             "append",
-            self._version(delta).schema,
+            self._schema(delta),
             commit_properties=CommitProperties(
                 custom_metadata={_OWN: dict(metadata)},
                 app_transactions=[Transaction(*transaction)] if transaction is not None else None,
@@ -194,11 +214,11 @@ class TableLog:
             post_commithook_properties=_HOOKS,
         )
         self.sync()
-        delta.update_incremental()
-        if delta.version() // CHECKPOINT_EVERY > before // CHECKPOINT_EVERY:
-            delta.create_checkpoint()
+        version = self._last_entry()
+        if version // CHECKPOINT_EVERY > before // CHECKPOINT_EVERY:
+            self._newest().create_checkpoint()
             self.sync()
-        return int(delta.version())
+        return version
 
     def vacuum(self, *, retain_hours: int, dry_run: bool, keep: Sequence[int]) -> list[str]:
         """Remove files older than the retention that neither the newest version nor those to keep name."""
