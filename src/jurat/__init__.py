@@ -1,5 +1,68 @@
-"""Jurat: evidence, sworn and checked, from raw crawl to launch."""
+"""Jurat: evidence, sworn and checked, from raw crawl to launch.
+
+The public surface, loaded when it is used: ``import jurat`` itself imports nothing heavy.
+"""
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 __version__ = "0.1.0"
+
+_SURFACE = {
+    "DuckDB": "jurat.store.engine",
+    "Estimate": "jurat.evidence.estimate",
+    "Evidence": "jurat.evidence.estimate",
+    "Lake": "jurat.store.lake",
+    "Ledger": "jurat.evidence.ledger",
+    "Receipt": "jurat.evidence.estimate",
+    "Snapshot": "jurat.store.snapshot",
+    "benjamini_hochberg": "jurat.stats.multiplicity",
+    "bootstrap_ratio": "jurat.stats.resample",
+    "catalog": "jurat.metrics.loader",
+    "cluster_robust_ols": "jurat.stats.mean",
+    "clustered_mean": "jurat.stats.mean",
+    "clustered_proportion": "jurat.stats.interval",
+    "contrast": "jurat.evidence.measure",
+    "difference_of_proportions": "jurat.stats.compare",
+    "freeze_bar": "jurat.launch.freeze",
+    "holm": "jurat.stats.multiplicity",
+    "import_source": "jurat.store.source",
+    "level_of_arm": "jurat.evidence.measure",
+    "load_bar": "jurat.launch.bar",
+    "load_or_create_key": "jurat.evidence.keys",
+    "load_source": "jurat.store.source",
+    "mcnemar": "jurat.stats.compare",
+    "mean": "jurat.stats.mean",
+    "paired_proportions": "jurat.stats.compare",
+    "prediction_powered_mean": "jurat.stats.prediction_powered",
+    "proportion": "jurat.stats.interval",
+    "quantile": "jurat.stats.quantile",
+    "ratio": "jurat.stats.difference",
+    "read_source": "jurat.store.source",
+    "recompute": "jurat.evidence.recompute",
+    "review": "jurat.launch.review",
+    "run": "jurat.metrics.run",
+    "silver_study": "jurat.evals.silver",
+    "simulate_assistant": "jurat.simulate.assistant",
+    "summarise": "jurat.evals.summary",
+    "verify_ledger": "jurat.evidence.ledger",
+    "verify_review": "jurat.launch.verification",
+    "wild_cluster_mean": "jurat.stats.wild",
+    "zero_failure_bound": "jurat.stats.interval",
+}
+
+__all__ = sorted([*_SURFACE, "__version__"])  # noqa: PLE0605 - made from the one list above
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module on first use."""
+    if name not in _SURFACE:
+        raise AttributeError(f"module 'jurat' has no attribute {name!r}")
+    return getattr(importlib.import_module(_SURFACE[name]), name)
+
+
+def __dir__() -> list[str]:
+    """Names of the public surface."""
+    return list(__all__)

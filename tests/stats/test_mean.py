@@ -187,6 +187,8 @@ def test_a_coefficient_of_one_cluster_alone_is_refused_by_cr2() -> None:
     lone = np.column_stack([X, cluster == 3])
     with pytest.raises(ValueError, match="coefficient 2 rests on one cluster alone"):
         cluster_robust_ols(lone, y, cluster, correction="CR2")
+    with pytest.raises(ValueError, match="coefficient 0 rests on one cluster alone"):
+        cluster_robust_ols([[1.0], [1.0], [0.0]], [1.0, 2.0, 3.0], [0, 0, 1], correction="CR2")
 
 
 @pytest.mark.parametrize(

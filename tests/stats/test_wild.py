@@ -27,8 +27,7 @@ def test_petersen_2009_panel_by_year_over_all_sign_patterns(null: float, p: floa
 
 def test_each_statistic_is_that_of_a_refit_from_scratch() -> None:
     from jurat.stats.mean import cluster_robust_ols
-    from jurat.stats import wild
-from jurat.stats.wild import _prepare, _signs, _statistics
+    from jurat.stats.wild import _prepare, _signs, _statistics
 
     rng = np.random.default_rng(2)
     cluster = np.repeat(np.arange(5), [3, 5, 2, 4, 6])
@@ -86,18 +85,14 @@ def test_a_shift_moves_the_interval_and_nothing_else() -> None:
     assert (far.low - 1e8, far.high - 1e8) == pytest.approx((near.low, near.high), abs=1e-6)
 
 
-def test_drawn_patterns_agree_with_all_of_them() -> None:
+def test_drawn_patterns_agree_with_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(6)
     cluster = np.repeat(np.arange(14), 3)
     y = 0.3 + rng.normal(size=14)[cluster] + rng.normal(size=42)
     X = np.ones((42, 1))
     drawn = wild_cluster_test(X, y, cluster, coefficient=0, rng=np.random.default_rng(7), replicates=20_000)
-    original = wild.ENUMERATED
-    try:
-        wild.ENUMERATED = 2**14
-        exact = wild_cluster_test(X, y, cluster, coefficient=0)
-    finally:
-        wild.ENUMERATED = original
+    monkeypatch.setattr(wild, "ENUMERATED", 2**14)
+    exact = wild_cluster_test(X, y, cluster, coefficient=0)
     assert "enumerated" in exact.method and "enumerated" not in drawn.method
     slack = 4 * np.sqrt(exact.p_value * (1 - exact.p_value) / 20_000)
     assert drawn.p_value == pytest.approx(exact.p_value, abs=slack)

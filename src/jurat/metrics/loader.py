@@ -350,6 +350,11 @@ def _shipped() -> dict[str, Metric]:
 def catalog(*folders: Path) -> dict[str, Metric]:
     """Return the metrics that are shipped and those of some folders, by name.
 
+    Parameters
+    ----------
+    *folders
+        Folders of metric files of your own.
+
     Raises
     ------
     SpecError

@@ -426,14 +426,13 @@ def cluster_robust_ols(
     design, response, codes, clusters = checked_regression(X, y, cluster)
     n, p = design.shape
     whitening = whitening_matrix(design)
-    beta, residual = _least_squares(design, response, whitening)
+    beta, scores = _least_squares(design, response, codes, whitening)
     if correction == "CR1":
-        scores = _summed(codes, design * residual[:, None]) @ whitening
         scale = clusters / (clusters - 1) * (n - 1) / (n - p)
         covariance = scale * (whitening @ (scores.T @ scores) @ whitening.T)
         df = np.full(p, clusters - 1.0)
     elif correction == "CR2":
-        covariance, df = _bell_mccaffrey(design @ whitening, residual, codes, whitening)
+        covariance, df = _bell_mccaffrey(design @ whitening, scores, codes, whitening)
     else:
         raise ValueError(f"correction must be 'CR1' or 'CR2', got {correction!r}")
     return ClusterRobustFit(
@@ -494,12 +493,36 @@ def whitening_matrix(design: Floats) -> Floats:
     return inverse
 
 
-def _least_squares(design: Floats, response: Floats, whitening: Floats) -> tuple[Floats, Floats]:
-    """Coefficients and residuals by the corrected seminormal equations (Björck, 1987)."""
-    beta = whitening @ (whitening.T @ (design.T @ response))
-    residual = response - design @ beta
-    correction = whitening @ (whitening.T @ (design.T @ residual))
-    return beta + correction, residual - design @ correction
+def _least_squares(
+    design: Floats, response: Floats, codes: npt.NDArray[np.int64], whitening: Floats
+) -> tuple[Floats, Floats]:
+    """Coefficients by the corrected seminormal equations (Björck, 1987), and each cluster's summed scores Z_g'e_g."""
+    clusters = int(codes.max()) + 1
+    clusters = int(codes.max()) + 1
+    beta: Floats = whitening @ (whitening.T @ (response @ design))
+    scores = _cluster_scores(design, response, codes, beta, clusters) @ whitening
+    # At the solution the scores sum to zero; what is left of them, in units of their spread, is the correction.
+    drift = scores.sum(axis=0)
+    if np.linalg.norm(drift) > 1e-10 * np.linalg.norm(scores):
+        beta = beta + whitening @ drift
+        scores = _cluster_scores(design, response, codes, beta, clusters) @ whitening
+    return beta, scores
+
+
+@numba.njit(cache=True, nogil=True)
+def _cluster_scores(
+    design: Floats, response: Floats, codes: npt.NDArray[np.int64], beta: Floats, clusters: int
+) -> Floats:
+    """Sum x_i (y_i − x_i'β) by cluster in one pass over the rows."""
+    n, p = design.shape
+    scores = np.zeros((clusters, p))
+    for i in range(n):
+        residual = response[i]
+        for j in range(p):
+            residual -= design[i, j] * beta[j]
+        for j in range(p):
+            scores[codes[i], j] += design[i, j] * residual
+    return scores
 
 
 def _summed(codes: npt.NDArray[np.int64], rows: Floats) -> Floats:
@@ -508,9 +531,9 @@ def _summed(codes: npt.NDArray[np.int64], rows: Floats) -> Floats:
 
 
 def _bell_mccaffrey(
-    Z: Floats, residual: Floats, codes: npt.NDArray[np.int64], whitening: Floats
+    Z: Floats, scores: Floats, codes: npt.NDArray[np.int64], whitening: Floats
 ) -> tuple[Floats, Floats]:
-    """CR2 covariance and degrees of freedom from p × p matrices a cluster.
+    """CR2 covariance and degrees of freedom from p × p matrices and summed scores Z_g'e_g of each cluster.
 
     Under independent rows the adjusted cluster scores of coefficient j have covariance
     ``B = diag(d) − QQ'`` with row ``Q_g = Z_g'Z_g R_g l_j``, ``d_g = (R_g l_j)'Q_g`` and ``l_j`` row j of L.
@@ -518,17 +541,19 @@ def _bell_mccaffrey(
     p = Z.shape[1]
     outer = _summed(codes, (Z[:, :, None] * Z[:, None, :]).reshape(len(Z), p * p)).reshape(-1, p, p)
     leverage, vectors = np.linalg.eigh(outer)
-    # A direction that one cluster determines alone leaves no residual to adjust: the pseudo-inverse drops it.
     free = 1.0 - leverage > 1e-10
+    for g in np.flatnonzero(~free.all(axis=1)):
+        # A direction that one cluster determines alone leaves no residual: what loads on it shows no spread.
+        lost = np.linalg.norm(whitening @ vectors[g][:, ~free[g]], axis=1) / np.linalg.norm(whitening, axis=1)
+        if np.any(lost > 1e-6):
+            j = int(np.argmax(lost))
+            raise ValueError(f"coefficient {j} rests on one cluster alone, which cannot show how clusters vary")
     root = np.where(free, 1.0 / np.sqrt(np.where(free, 1.0 - leverage, 1.0)), 0.0)
     R = (vectors * root[:, None, :]) @ vectors.transpose(0, 2, 1)
-    adjusted = np.einsum("gij,gj->gi", R, _summed(codes, Z * residual[:, None]))
+    adjusted = np.einsum("gij,gj->gi", R, scores)
     weights = R @ whitening.T
     Q = outer @ weights
     d, q = np.einsum("gij,gij->gj", weights, Q), np.einsum("gij,gij->gj", Q, Q)
     trace = (d - q).sum(axis=0)
-    if np.any(trace <= 1e-9 * np.sum(whitening**2, axis=1)):
-        j = int(np.argmin(trace / np.sum(whitening**2, axis=1)))
-        raise ValueError(f"coefficient {j} rests on one cluster alone, which cannot show how clusters vary")
     trace_of_square = (d * d - 2 * d * q).sum(axis=0) + np.sum(np.einsum("gij,gkj->jik", Q, Q) ** 2, axis=(1, 2))
     return whitening @ (adjusted.T @ adjusted) @ whitening.T, trace**2 / trace_of_square

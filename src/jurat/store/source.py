@@ -192,6 +192,15 @@ def read_source(source: Source, root: Path) -> tuple[pa.Table, ImportReport]:
 def import_source(source: Source, root: Path, lake: Lake) -> ImportReport:
     """Stream every file of a mapping into the lake in one commit: all of it, or nothing.
 
+    Parameters
+    ----------
+    source
+        The mapping.
+    root
+        Folder the patterns are matched under.
+    lake
+        Where the rows go.
+
     Raises
     ------
     DataError

@@ -101,9 +101,10 @@ class TableLog:
 
     def _newest(self) -> DeltaTable:
         """Handle of whoever holds the commit lock, kept between commits: opening costs more with each file."""
-        if self._kept is None:
+        last = self._last_entry()
+        if self._kept is None or self._kept.version() > last:
             self._kept = self._open()
-        elif self._kept.version() != self._last_entry():
+        elif self._kept.version() < last:
             self._kept.update_incremental()
         return self._kept
 
