@@ -10,7 +10,9 @@ import pytest
 import jurat
 
 ROOT = Path(__file__).resolve().parents[1]
-TESTS = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "tests").rglob("test_*.py") if p.name != "test_surface.py")
+TESTS = "\n".join(
+    p.read_text(encoding="utf-8") for p in (ROOT / "tests").rglob("test_*.py") if p.name != "test_surface.py"
+)
 NAMES = [name for name in jurat.__all__ if not name.startswith("__")]
 STATISTICS = [name for name in NAMES if jurat._SURFACE[name].startswith("jurat.stats.")]
 

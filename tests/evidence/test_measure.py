@@ -211,3 +211,28 @@ def test_sample_ratio_refuses_arms_nobody_planned_and_empty_data() -> None:
 def test_a_unit_that_stands_twice_breaks_the_pairs() -> None:
     check = complete_pairs({"a": ["q", "q"], "b": ["q"]}, unit="prompt")
     assert not check.passed and "more than once" in check.detail
+
+
+def test_two_arms_without_an_event_in_clusters_do_not_look_certain_to_be_equal() -> None:
+    table = _paired(np.zeros(60), np.zeros(60))
+    users = pa.array([f"u{int(item[1:]) % 12}" for item in table["item"].to_pylist()])
+    table = table.set_column(1, "user_id", users)
+    found = contrast(
+        measured("proportion", table, cluster=True, pair=True),
+        arm_column="arm",
+        candidate="a",
+        baseline="b",
+        threshold=0.02,
+    )
+    assert found.low is not None and found.high is not None
+    assert found.low < -0.05 and found.high > 0.05 and found.n_clusters == 12
+
+
+def test_units_that_are_all_alike_give_a_value_without_bounds() -> None:
+    alike = pa.table(
+        {"arm": ["a"] * 9, "user_id": ["u"] * 9, "item": list("abcdefghi"), "day": ["d"] * 9, "y": [1.0] * 9}
+    )
+    found = level_of_arm(measured("mean", alike), arm_column="arm", arm="a", threshold=0.5)
+    assert found.value == 1.0 and found.low is None and found.high is None
+    assert "no spread" in (found.reason or "")
+    assert found.threshold is not None and found.threshold.p_greater == 1.0

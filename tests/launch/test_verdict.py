@@ -25,14 +25,18 @@ RECEIPT = Receipt(
 )  # fmt: skip
 
 
-def clause(name: str, *, direction: str = "greater", threshold: float = 0.0, minimum_n: int = 1, arm: str | None = None) -> Clause:
+def clause(
+    name: str, *, direction: str = "greater", threshold: float = 0.0, minimum_n: int = 1, arm: str | None = None
+) -> Clause:
     return Clause(
         name=name, role="value" if arm is None else "line", metric="m", direction=direction, threshold=threshold, arm=arm,  # type: ignore[arg-type]
         comparison="non-inferior", minimum_n=minimum_n, where={}, rationale="",
     )  # fmt: skip
 
 
-def normal_evidence(value: float, se: float, *, threshold: float = 0.0, n: int = 100_000, **changes: object) -> Evidence:
+def normal_evidence(
+    value: float, se: float, *, threshold: float = 0.0, n: int = 100_000, **changes: object
+) -> Evidence:
     """Evidence with a normal interval around a value."""
 
     def at(level: float):  # noqa: ANN202
@@ -44,7 +48,10 @@ def normal_evidence(value: float, se: float, *, threshold: float = 0.0, n: int =
         threshold=Threshold(value=threshold, p_greater=p.p_greater, p_less=p.p_less),
     )  # fmt: skip
     evidence = Evidence(
-        estimate=estimate, receipt=RECEIPT, collected_from="2026-05-10T00:00:00+00:00", collected_to="2026-05-20T00:00:00+00:00"
+        estimate=estimate,
+        receipt=RECEIPT,
+        collected_from="2026-05-10T00:00:00+00:00",
+        collected_to="2026-05-20T00:00:00+00:00",
     )
     return dataclasses.replace(evidence, **changes)  # type: ignore[arg-type]
 
@@ -84,7 +91,7 @@ def test_missing_evidence_does_not_fail_either_however_bad_it_looks(bar) -> None
 
 def test_stale_evidence_never_passes(case: Path) -> None:
     path = case / "bar.toml"
-    path.write_text('max_age_days = 5\n' + path.read_text(encoding="utf-8"), encoding="utf-8")
+    path.write_text("max_age_days = 5\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
     fresh, stale = load_bar(path), {"a": normal_evidence(5, 1)}
     verdict = _decide(fresh, [clause("a")], stale)
     assert verdict.verdict == "not_enough_evidence" and "12 days ago" in verdict.reasons[0]

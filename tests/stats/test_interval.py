@@ -199,5 +199,5 @@ def test_clustered_intervals_cover_with_very_unequal_clusters(clusters: int, p: 
     for k, n in zip(hits, sizes, strict=True):
         found = clustered_proportion(k, n)
         held += found.low <= p <= found.high  # type: ignore[operator]
-    # Two hundred clusters that hold a rare event in a few of them are the known weak spot: 92 % (docs: intervals).
+    # Two hundred clusters that hold a rare event in a few of them are the known weak spot: 92 %.
     assert held / runs >= (0.92 if p == 0.01 else 0.94) - 3 * np.sqrt(0.95 * 0.05 / runs), held / runs

@@ -35,7 +35,9 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=12))
-def test_whatever_csv_writes_is_read_back_with_the_line_it_starts_on(rows: list[tuple[str, str]], tmp_path: Path) -> None:
+def test_whatever_csv_writes_is_read_back_with_the_line_it_starts_on(
+    rows: list[tuple[str, str]], tmp_path: Path
+) -> None:
     path = tmp_path / "x.csv"
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, quoting=csv.QUOTE_ALL)
@@ -55,7 +57,9 @@ def test_whatever_csv_writes_is_read_back_with_the_line_it_starts_on(rows: list[
 @pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
 def test_compressed_files_give_the_same_records_and_the_digest_of_their_own_bytes(suffix: str, tmp_path: Path) -> None:
     raw = b"".join(json.dumps({"i": i, "t": "é" * (i % 5)}).encode() + b"\n" for i in range(3_000))
-    packed = {"": lambda b: b, ".gz": gzip.compress, ".zst": lambda b: pa.Codec("zstd").compress(b, asbytes=True)}[suffix](raw)
+    packed = {"": lambda b: b, ".gz": gzip.compress, ".zst": lambda b: pa.Codec("zstd").compress(b, asbytes=True)}[
+        suffix
+    ](raw)
     path = tmp_path / f"x.jsonl{suffix}"
     path.write_bytes(packed)
     found, rejected, digest = read(path)
@@ -201,7 +205,9 @@ def test_a_record_that_breaks_a_type_or_a_rule_is_named_with_its_line(record: di
         ("[rules]", "[rules", "not valid TOML"),
     ],
 )
-def test_a_mapping_that_cannot_be_followed_is_an_error_with_near_names(old: str, new: str, told: str, tmp_path: Path) -> None:
+def test_a_mapping_that_cannot_be_followed_is_an_error_with_near_names(
+    old: str, new: str, told: str, tmp_path: Path
+) -> None:
     with pytest.raises(SpecError) as caught:
         load_source(mapping(tmp_path, SOURCE.replace(old, new)))
     assert told in str(caught.value)

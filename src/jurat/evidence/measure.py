@@ -1,16 +1,11 @@
 """From sufficient statistics to estimates: which interval for what, chosen once for every stage.
 
-=============  ==========================================  ====================================================
-kind           one arm                                     candidate − baseline
-=============  ==========================================  ====================================================
-proportion     Wilson; Clopper–Pearson below 40 units or   paired units: Tango; paired within clusters: linearised
-               at 0 or n; clusters: Wilson with the        CR; independent: Newcombe; clusters: Newcombe's hybrid
-               design effect                               on the cluster-adjusted intervals
-mean, ratio    t; clusters: CR1, or CR2 below 40           paired: t on differences; independent: Welch; clusters:
-                                                           CR with Welch–Satterthwaite
-quantile       order statistics; clusters: Woodruff        hybrid on the two intervals (MOVER)
-rate           t over periods                              Welch over periods
-=============  ==========================================  ====================================================
+- *proportion*: Wilson, Clopper–Pearson below 40 units or at 0 or n; clusters: Wilson with the design effect. Differences:
+  Tango for the same units (clusters: on the effective number of pairs), Newcombe for independent ones (clusters:
+  Newcombe's hybrid on the two cluster-adjusted intervals).
+- *mean*, *ratio*: t or delta; clusters: CR1, CR2 below 40. Differences: paired t, Welch, or cluster-robust with
+  Welch–Satterthwaite.
+- *quantile*: order statistics; clusters: Woodruff. *rate*: t over periods. Differences: MOVER and Welch.
 
 The rules and their sources are in ``docs/explanation/intervals.md``. A threshold is tested by inverting the very
 interval that is shown, so a p-value and its interval can never disagree.
@@ -18,6 +13,7 @@ interval that is shown, so a p-value and its interval can never disagree.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -211,7 +207,7 @@ def _estimate(
     contrast_: Contrast | None,
     cluster: str,
 ) -> Estimate:
-    found = at(level)
+    found = _without_false_certainty(at(level))
     held = None
     if threshold is not None and found.value is not None and found.low is not None and found.high is not None:
         p = one_sided_p_values(at, threshold)
@@ -229,6 +225,13 @@ def _estimate(
     )
 
 
+def _without_false_certainty(found: Interval) -> Interval:
+    """Take the bounds from an interval of no width: units that are all alike do not show how units vary."""
+    if found.low is None or found.low != found.high:
+        return found
+    return dataclasses.replace(found, low=None, high=None, reason="all units are alike: the sample shows no spread")
+
+
 # One arm ---------------------------------------------------------------------------------------------------------
 
 
@@ -243,7 +246,8 @@ def _level(metric: Metric, arm: ArmStatistics, level: float, parameters: Mapping
     if metric.kind == "rate":
         return mean.mean(c["n"], level=level)
     if metric.kind == "ratio":
-        return difference.ratio(c["sum_y"], c["sum_x"], level=level)
+        y, x = _by_cluster(arm, "sum_y", "sum_x") if arm.cluster is not None else [c["sum_y"], c["sum_x"]]
+        return difference.ratio(y, x, level=level)
     if arm.cluster is None:
         return mean.mean_from_sums(int(c["n"].sum()), float(c["sum"].sum()), float(c["sum_sq"].sum()), level=level)
     n, total = _by_cluster(arm, "n", "sum")
@@ -293,11 +297,15 @@ def _paired(metric: Metric, first: ArmStatistics, second: ArmStatistics, level: 
     total = "k" if metric.kind == "proportion" else "sum"
     n1, n2 = first.columns["n"], second.columns["n"]
     y1, y2 = first.columns[total], second.columns[total]
+    single = bool(np.all(n1 == 1) and np.all(n2 == 1))
     if first.cluster is not None:
         codes = _codes(first.cluster)
+        if metric.kind == "proportion" and single:
+            # Score-based: two arms without an event must not look certain to be equal.
+            counts = [np.bincount(codes, weights=w) for w in (n1, y1 > y2, y2 > y1)]
+            return compare.clustered_paired_proportions(*counts, level=level)
         sums = [np.bincount(codes, weights=x) for x in (n1, y1, n2, y2)]
         return difference.clustered_paired_difference(*sums, level=level)
-    single = bool(np.all(n1 == 1) and np.all(n2 == 1))
     if metric.kind == "proportion" and single:
         both = int(np.sum((y1 == 1) & (y2 == 1)))
         only_first, only_second = int(np.sum(y1 > y2)), int(np.sum(y2 > y1))

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jurat.errors import EngineError
-from jurat.store.schema import schema_of
+from jurat.store.schema import TABLES
 from jurat.store.snapshot import Snapshot
 
 __all__ = ["DuckDB", "Engine", "Scalar", "pinned_files", "scratch_folder", "write_tables"]
@@ -76,7 +76,9 @@ class DuckDB:
         files = {table: snapshot.paths(table, root) for table in sorted(snapshot.tables)}
         for table, paths in files.items():
             if not paths:
-                self._connection.register(table, schema_of(table).empty_table())
+                # A table of somebody's own that is still empty has no file to tell its columns: there is nothing to see.
+                if table in TABLES:
+                    self._connection.register(table, TABLES[table].empty_table())
                 continue
             # A view takes no parameters, so quotes are doubled. Folders named like x=1 must not become columns, and a
             # column that older files lack is NULL there.
@@ -173,8 +175,8 @@ def pinned_files(snapshot: Snapshot, root: Path, folder: Path) -> dict[str, list
         Where an empty file may be written.
     """
     files = {table: snapshot.paths(table, root) for table in sorted(snapshot.tables)}
-    empty = {table: schema_of(table).empty_table() for table, paths in files.items() if not paths}
-    return {**files, **write_tables(empty, folder)}
+    empty = {table: TABLES[table].empty_table() for table, paths in files.items() if not paths and table in TABLES}
+    return {**{table: paths for table, paths in files.items() if paths}, **write_tables(empty, folder)}
 
 
 def scratch_folder(owner: object) -> tuple[Path, Callable[[], object]]:
