@@ -39,7 +39,7 @@ def normal_evidence(
 ) -> Evidence:
     """Evidence with a normal interval around a value."""
 
-    def at(level: float):  # noqa: ANN202
+    def at(level: float):
         return mean_from_sums(n, n * value, n * value**2 + se**2 * n * (n - 1), level=level)
 
     found, p = at(0.95), one_sided_p_values(at, threshold)
@@ -57,15 +57,15 @@ def normal_evidence(
 
 
 @pytest.fixture
-def bar(case: Path):  # noqa: ANN201
+def bar(case: Path):
     return load_bar(case / "bar.toml")
 
 
-def _decide(bar, clauses, evidence, *, checks=(), freeze: Freeze | None = FROZEN) -> Verdict:  # noqa: ANN001
+def _decide(bar, clauses, evidence, *, checks=(), freeze: Freeze | None = FROZEN) -> Verdict:
     return decide(bar, clauses, evidence=evidence, arms={}, checks=checks, freeze=freeze, now=NOW)
 
 
-def test_all_clear_is_a_pass_and_prospective_when_all_came_after_the_freeze(bar) -> None:  # noqa: ANN001
+def test_all_clear_is_a_pass_and_prospective_when_all_came_after_the_freeze(bar) -> None:
     verdict = _decide(bar, [clause("a"), clause("b")], {"a": normal_evidence(3, 1), "b": normal_evidence(4, 1)})
     assert verdict.verdict == "pass" and not verdict.retrospective
 
@@ -79,13 +79,13 @@ def test_all_clear_is_a_pass_and_prospective_when_all_came_after_the_freeze(bar)
         (normal_evidence(5, 1, n=10), "below the bar's minimum"),
     ],
 )
-def test_missing_or_mismatched_evidence_never_passes(bar, evidence: Evidence | None, why: str) -> None:  # noqa: ANN001
+def test_missing_or_mismatched_evidence_never_passes(bar, evidence: Evidence | None, why: str) -> None:
     held = {} if evidence is None else {"a": evidence}
     verdict = _decide(bar, [clause("a", minimum_n=50)], held)
     assert verdict.verdict == "not_enough_evidence" and why in verdict.reasons[0]
 
 
-def test_missing_evidence_does_not_fail_either_however_bad_it_looks(bar) -> None:  # noqa: ANN001
+def test_missing_evidence_does_not_fail_either_however_bad_it_looks(bar) -> None:
     assert _decide(bar, [clause("a")], {"a": normal_evidence(-9, 1, provisional=True)}).verdict == "not_enough_evidence"
 
 
@@ -97,12 +97,12 @@ def test_stale_evidence_never_passes(case: Path) -> None:
     assert verdict.verdict == "not_enough_evidence" and "12 days ago" in verdict.reasons[0]
 
 
-def test_one_violation_fails_whatever_the_rest_says(bar) -> None:  # noqa: ANN001
+def test_one_violation_fails_whatever_the_rest_says(bar) -> None:
     evidence = {"a": normal_evidence(50, 1), "b": normal_evidence(-5, 1)}
     assert _decide(bar, [clause("a"), clause("b")], evidence).verdict == "fail"
 
 
-def test_a_violation_that_does_not_survive_holm_is_not_a_fail(bar) -> None:  # noqa: ANN001
+def test_a_violation_that_does_not_survive_holm_is_not_a_fail(bar) -> None:
     names = [f"c{i}" for i in range(20)]
     evidence = {name: normal_evidence(5, 1) for name in names} | {"c0": normal_evidence(-2.2, 1)}
     alone = _decide(bar, [clause("c0")], {"c0": evidence["c0"]})
@@ -111,23 +111,23 @@ def test_a_violation_that_does_not_survive_holm_is_not_a_fail(bar) -> None:  # n
     assert "after correcting for the number of clauses" in among.reasons[0]
 
 
-def test_a_failed_check_comes_before_every_number(bar) -> None:  # noqa: ANN001
+def test_a_failed_check_comes_before_every_number(bar) -> None:
     broken = CheckResult(name="sample ratio", passed=False, detail="d", n=1, method="m")
     assert _decide(bar, [clause("a")], {"a": normal_evidence(5, 1)}, checks=[broken]).verdict == "invalid"
 
 
-def test_without_a_freeze_everything_is_retrospective(bar) -> None:  # noqa: ANN001
+def test_without_a_freeze_everything_is_retrospective(bar) -> None:
     assert _decide(bar, [clause("a")], {"a": normal_evidence(5, 1)}, freeze=None).retrospective
 
 
-def test_the_sample_size_that_would_decide_is_told_and_honest_on_the_bar(bar) -> None:  # noqa: ANN001
+def test_the_sample_size_that_would_decide_is_told_and_honest_on_the_bar(bar) -> None:
     near = _decide(bar, [clause("a")], {"a": normal_evidence(1, 1)}).clauses[0].more
     assert near is not None and near.n == pytest.approx(100_000 * 2.8016**2, rel=1e-3)
     on_it = _decide(bar, [clause("a")], {"a": normal_evidence(0.01, 1)}).clauses[0].more
     assert on_it is not None and on_it.n is None and "sits on the bar" in (on_it.reason or "")
 
 
-def test_a_release_on_the_edge_of_both_bars_passes_no_more_often_than_its_level_and_seldom_fails(bar) -> None:  # noqa: ANN001
+def test_a_release_on_the_edge_of_both_bars_passes_no_more_often_than_its_level_and_seldom_fails(bar) -> None:
     rng = np.random.default_rng(12)
     runs = 400
     answers = []
@@ -139,7 +139,7 @@ def test_a_release_on_the_edge_of_both_bars_passes_no_more_often_than_its_level_
     assert answers.count("fail") / runs <= 0.025 + slack
 
 
-def test_a_release_on_the_edge_of_one_bar_passes_at_most_at_the_level(bar) -> None:  # noqa: ANN001
+def test_a_release_on_the_edge_of_one_bar_passes_at_most_at_the_level(bar) -> None:
     rng = np.random.default_rng(13)
     runs = 400
     passed = sum(
