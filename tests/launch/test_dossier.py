@@ -70,7 +70,7 @@ def test_plain_words_follow_the_numbers(document: dict) -> None:
     undecided = copy.deepcopy(clause)
     undecided["comparison"].update(low=-0.02, high=0.03)
     assert words.in_plain_words(undecided, arms).endswith(
-        "may lower any compliance with unsafe prompts by up to 2.0 points or raise it by up to 3.0 points: these data do not tell which."
+        "by up to 2.0 points or raise it by up to 3.0 points: these data do not tell which."
     )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from jurat.cli.output import emit, note, table
+from jurat.cli.output import emit, note, table, track
 
 __all__ = ["silver", "table_command"]
 
@@ -93,11 +93,10 @@ def silver(
         note(f"{name}: {count} answers are no label of the taxonomy and count as missing")
     rng = np.random.default_rng(seed)
     subjects = [(arm, None)] if baseline is None else [(arm, None), (baseline, None), (arm, baseline)]
+    work = [(m, s, a, b) for m in load_folder(metrics).values() for s in scorer for a, b in subjects]
     studies = [
-        silver_study(results, metric, arm=a, baseline=b, silver=s, gold=gold, audits=audits, draws=draws, rng=rng)
-        for metric in load_folder(metrics).values()
-        for s in scorer
-        for a, b in subjects
+        silver_study(results, m, arm=a, baseline=b, silver=s, gold=gold, audits=audits, draws=draws, rng=rng)
+        for m, s, a, b in track(work, "studying audits")
     ]
     text = "\n".join(f"[{study.silver_name}] {study}" for study in studies)
     emit(text, [study.to_json() for study in studies], as_json=json)

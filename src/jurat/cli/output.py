@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
-__all__ = ["emit", "note", "table"]
+__all__ = ["emit", "note", "table", "track"]
+
+T = TypeVar("T")
 
 
 def emit(text: str, document: Any, *, as_json: bool) -> None:
@@ -18,6 +20,23 @@ def emit(text: str, document: Any, *, as_json: bool) -> None:
 def note(text: str) -> None:
     """Say something about the work, not the result: to stderr."""
     print(text, file=sys.stderr)
+
+
+def track(steps: Sequence[T], label: str) -> Iterator[T]:
+    """Go through steps and tell how far one is: on stderr, and only where somebody watches a terminal.
+
+    Examples
+    --------
+    >>> list(track([1, 2, 3], "counting"))
+    [1, 2, 3]
+    """
+    watched = sys.stderr.isatty()
+    for done, step in enumerate(steps):
+        if watched:
+            print(f"\r{label} {done + 1} of {len(steps)}", end="", file=sys.stderr, flush=True)
+        yield step
+    if watched:
+        print("\r" + " " * (len(label) + 20) + "\r", end="", file=sys.stderr, flush=True)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
