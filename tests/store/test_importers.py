@@ -100,10 +100,11 @@ def test_every_line_is_either_read_or_rejected(tmp_path: Path) -> None:
         ("x.csv", b"", "is empty"),
         ("x.csv", b"a,b\n", "a header and no record"),
         ("x.csv", b"a,a\n1,2\n", "named twice: a"),
-        ("x.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 99)[:-12], "cannot be unpacked to its end"),
+        ("x.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 99, mtime=0)[:-12], "cannot be unpacked to its end"),
         ("x.jsonl.gz", b"not gzip", "cannot be unpacked to its end"),
         ("x.parquet", b"PAR1 but no more", "is not a Parquet file"),
     ],
+    ids=["empty jsonl", "empty csv", "header only", "doubled header", "truncated gzip", "not gzip", "not parquet"],
 )
 def test_files_that_cannot_be_read_as_a_whole_are_errors(name: str, raw: bytes, told: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(raw)

@@ -24,6 +24,7 @@ __all__ = [
     "PAYLOAD_TYPE",
     "STATEMENT_TYPE",
     "open_envelope",
+    "open_named",
     "pre_authentication_encoding",
     "seal",
     "statement",
@@ -188,6 +189,42 @@ def _document(payload: bytes, place: str) -> dict[str, Any]:
             next_step="ask the signer what it is",
         )
     return document
+
+
+def open_named(raw: bytes, *, predicate_type: str, place: str) -> tuple[dict[str, Any], PublicKey]:
+    """Open a file that carries its signer's key in the predicate, as freezes and waivers do.
+
+    It shows that nothing changed since that key signed; whose key it is, the reader judges by its id.
+
+    Parameters
+    ----------
+    raw
+        The file: one envelope in canonical JSON with the predicate's ``public_key`` in hex, and a line end.
+    predicate_type
+        What it must be.
+    place
+        How to call it in messages.
+
+    Raises
+    ------
+    IntegrityError
+        Where it is of another type, not in canonical form, or its signature does not hold.
+    """
+    try:
+        envelope = parse_json(raw)
+        claimed = parse_json(_decode(envelope["payload"]))
+        key = PublicKey(bytes.fromhex(claimed["predicate"]["public_key"]))
+        if claimed["predicateType"] != predicate_type:
+            raise ValueError(f"it is a {claimed['predicateType']!r}")
+        if len(key.raw) != 32 or canonical_json(envelope) + b"\n" != raw:
+            raise ValueError("it is not in canonical form")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise IntegrityError(
+            f"{place} was altered, or is something else",
+            seen=str(error),
+            next_step="restore it from an untouched copy, or sign it anew",
+        ) from error
+    return open_envelope(envelope, [key], place=place), key
 
 
 def _decode(text: str) -> bytes:

@@ -7,18 +7,15 @@ review can rewrite.
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from jurat.errors import IntegrityError, SpecError, UsageError
+from jurat.errors import SpecError, UsageError
 from jurat.evidence.canonical import canonical_json, file_sha256
-from jurat.evidence.dsse import open_envelope, seal, statement
-from jurat.evidence.keys import PublicKey, SigningKey, home
+from jurat.evidence.dsse import open_named, seal, statement
+from jurat.evidence.keys import SigningKey, home
 from jurat.evidence.ledger import Ledger
 from jurat.launch.bar import Bar
 from jurat.launch.verdict import Freeze
@@ -129,7 +126,7 @@ def load_freeze(bar: Bar, *, metrics: Mapping[str, Metric] | None = None) -> Fre
     if not path.is_file():
         return None
     raw = path.read_bytes()
-    document, keyid = _open(raw, path)
+    document, key = open_named(raw, predicate_type=FREEZE_TYPE, place=f"the freeze {path.name}")
     frozen = {s["name"]: s["digest"]["sha256"] for s in document["subject"]}
     time = document["predicate"]["time"]
     for name, seen in _decisive(bar, metrics if metrics is not None else bar_catalog(bar)).items():
@@ -141,28 +138,4 @@ def load_freeze(bar: Bar, *, metrics: Mapping[str, Metric] | None = None) -> Fre
                 next_step="put the file back as it was, or freeze it anew (jurat bar freeze --again) for data that are "
                 "still to come",
             )
-    return Freeze(time=time, keyid=keyid, statement_sha256=hashlib.sha256(raw).hexdigest())
-
-
-def _open(raw: bytes, path: Path) -> tuple[dict[str, Any], str]:
-    """Open a freeze with the key it names; who that key is, the reader judges by its id."""
-    try:
-        envelope = json.loads(raw)
-        claimed = json.loads(_payload(envelope))["predicate"]["public_key"]
-        key = PublicKey(bytes.fromhex(claimed))
-        if canonical_json(envelope) + b"\n" != raw or len(key.raw) != 32:
-            raise ValueError("not in canonical form")
-    except (ValueError, KeyError, TypeError) as error:
-        raise IntegrityError(
-            "the bar's freeze was altered", seen=f"{path.name}: {error}", next_step="restore it from an untouched copy"
-        ) from error
-    document = open_envelope(envelope, [key], place=f"the freeze {path.name}")
-    if document.get("predicateType") != FREEZE_TYPE:
-        raise IntegrityError(
-            f"{path.name} is not a freeze", seen=repr(document.get("predicateType")), next_step="jurat bar freeze"
-        )
-    return document, key.keyid
-
-
-def _payload(envelope: Mapping[str, Any]) -> bytes:
-    return base64.b64decode(envelope["payload"], validate=True)
+    return Freeze(time=time, keyid=key.keyid, statement_sha256=hashlib.sha256(raw).hexdigest())

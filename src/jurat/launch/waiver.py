@@ -7,18 +7,16 @@ and dossier show every waiver, with or without force.
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from jurat.errors import IntegrityError, SpecError, UnknownName
+from jurat.errors import SpecError, UnknownName
 from jurat.evidence.canonical import canonical_json
-from jurat.evidence.dsse import open_envelope, seal, statement
-from jurat.evidence.keys import PublicKey, SigningKey, home
+from jurat.evidence.dsse import open_named, seal, statement
+from jurat.evidence.keys import SigningKey, home
 from jurat.evidence.ledger import Ledger
 from jurat.launch.bar import Bar, Clause
 from jurat.store.durable import write_atomically
@@ -157,19 +155,7 @@ def load_waiver(path: Path) -> Waiver:
     if not path.is_file():
         raise SpecError("no such waiver", seen=str(path), next_step="jurat bar waive signs one")
     raw = path.read_bytes()
-    try:
-        envelope = json.loads(raw)
-        claimed = json.loads(base64.b64decode(envelope["payload"], validate=True))
-        key = PublicKey(bytes.fromhex(claimed["predicate"]["public_key"]))
-        if claimed["predicateType"] != WAIVER_TYPE or len(key.raw) != 32:
-            raise ValueError("it is no waiver")
-        if canonical_json(envelope) + b"\n" != raw:
-            raise ValueError("it is not in canonical form")
-    except (ValueError, KeyError, TypeError) as error:
-        raise IntegrityError(
-            "the waiver was altered or is none", seen=f"{path}: {error}", next_step="sign it anew (jurat bar waive)"
-        ) from error
-    document = open_envelope(envelope, [key], place=f"the waiver {path.name}")
+    document, key = open_named(raw, predicate_type=WAIVER_TYPE, place=f"the waiver {path.name}")
     p = document["predicate"]
     return Waiver(
         clause=p["clause"],
