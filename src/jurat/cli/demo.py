@@ -58,7 +58,8 @@ def demo(
         f"truth:    over-refusal {_truth(world, 'over_refusal_rate')}, "
         f"harmful compliance {_truth(world, 'harmful_compliance_rate')}",
         f"open      {out / 'review' / 'dossier.html'}",
-        f"try next  jurat demo --preset harm_up; jurat verify {out / 'review'}; jurat bar check {bar_path}",
+        f"try next  jurat demo --preset {'small' if preset == 'harm_up' else 'harm_up'}; "
+        f"jurat verify {out / 'review'}; jurat bar check {bar_path}",
     ]
     emit("\n".join(text), done.document, as_json=json)
     return 0

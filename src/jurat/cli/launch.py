@@ -92,7 +92,7 @@ def _cells(found: Mapping[str, Any] | None, clause: Mapping[str, Any], section: 
     from jurat.launch import words
 
     if found is None or found["value"] is None:
-        return ["–", "–", "0" if found is None else f"{found['n']:,}"]
+        return ["–", "–", "–" if found is None else f"{found['n']:,}"]
     difference = section != "line"
     value = (
         words.signed_amount(found["value"], clause["shape"])

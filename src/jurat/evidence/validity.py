@@ -151,7 +151,7 @@ def sample_ratio(
     return CheckResult(
         name="sample ratio",
         passed=passed,
-        detail=f"{seen} {unit}s {verb} the planned split {planned} (p = {p_value:.2g})",
+        detail=f"{seen} {unit}s: this {verb} the planned split {planned} (p = {p_value:.2g})",
         n=total,
         method="Pearson chi-squared",
         p_value=p_value,

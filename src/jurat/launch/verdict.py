@@ -147,6 +147,9 @@ def decide(
     """
     retrospective = any(_is_retrospective(e, freeze) for e in evidence.values()) or not evidence
     inadmissible = {c.name: _why_inadmissible(c, evidence.get(c.name), bar, freeze, now) for c in clauses}
+    if any(not check.passed for check in checks):
+        void = "no comparison was made, because a validity check failed"
+        inadmissible |= {c.name: void for c in clauses if evidence.get(c.name) is None}
     violation = _holm_violations(clauses, evidence, inadmissible)
     results = [_judge(c, evidence.get(c.name), bar, inadmissible[c.name], violation.get(c.name)) for c in clauses]
     results = [_attach(r, arms.get(r.clause.name, ()), waivers, bar, now) for r in results]

@@ -124,6 +124,8 @@ def answer_sentence(document: Mapping[str, Any]) -> str:
 def _decisive(clause: Mapping[str, Any]) -> str:
     title = clause["title"].lower()
     if clause["outcome"] == "inadmissible":
+        if "below the bar's minimum" in clause["reason"]:
+            return f"there are too few data on {title}"
         return f"the evidence on {title} cannot be admitted"
     if clause["outcome"] == "undecided":
         return f"the data cannot tell whether {title} clears the bar"
