@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import shutil
@@ -13,6 +14,8 @@ from jurat.errors import IntegrityError, JuratError
 from jurat.evidence.keys import SigningKey, load_or_create_key
 from jurat.launch.review import review
 from jurat.launch.verification import verify_evidence, verify_review
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -103,3 +106,24 @@ def test_the_folder_can_be_moved_with_its_data(done: Path, case: Path, tmp_path:
     shutil.copytree(done, new / "out")
     shutil.rmtree(case)
     verify_review(new / "out", public_key=load_or_create_key().public, data=None)
+
+
+def test_a_lake_that_was_moved_is_found_where_one_says(tmp_path: Path) -> None:
+    from jurat.simulate.assistant import simulate_preset, write_world
+    from jurat.store.lake import Lake
+
+    world = simulate_preset("small", seed=1, start=dt.datetime(2026, 1, 5, tzinfo=dt.UTC))
+    write_world(world, Lake(tmp_path / "lake"), tmp_path / "truth.json")
+    bar = ROOT / "src/jurat/cli/demo_bar.toml"
+    key = load_or_create_key()
+    review(bar, tmp_path / "lake", tmp_path / "out", key=key)
+    shutil.move(tmp_path / "lake", tmp_path / "attic")
+    with pytest.raises(IntegrityError, match="missing"):
+        verify_review(tmp_path / "out", public_key=key.public, data=None)
+    assert verify_review(tmp_path / "out", public_key=key.public, data=tmp_path / "attic").verdict is not None
+    number = sorted((tmp_path / "out/evidence").iterdir())[0]
+    verify_evidence(number, public_key=key.public, data=tmp_path / "attic")
+    parquet = next((tmp_path / "attic/spans").glob("*.parquet"))
+    parquet.write_bytes(parquet.read_bytes()[:-9] + b"X" + parquet.read_bytes()[-8:])
+    with pytest.raises(IntegrityError, match=parquet.name):
+        verify_review(tmp_path / "out", public_key=key.public, data=tmp_path / "attic")

@@ -6,8 +6,10 @@ holds at the end is more than "nothing was touched": the verdict follows from th
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,7 +125,7 @@ def verify_evidence(path: Path, *, public_key: PublicKey | None, data: Path | No
         )
     document = _json(root / "verdict.json")
     _check_data(root, document, data, _Steps(), evidence.receipt.inputs)
-    done = recompute(evidence, root=root)
+    done = recompute(_relocated(evidence, _lake(document, data)), root=root)
     how = "bit for bit" if done.exact else "within 1e-9 on another engine version"
     return VerificationReport(
         subject=str(evidence.estimate),
@@ -159,9 +161,10 @@ def verify_review(root: Path, *, public_key: PublicKey | None, data: Path | None
     document = _json(root / "verdict.json")
     _check_data(root, document, data, steps, None)
     evidence = {path.stem: _load_evidence(path) for path in sorted((root / "evidence").glob("*.json"))}
-    exact = [recompute(found, root=root).exact for found in evidence.values()]
+    lake = _lake(document, data)
+    exact = [recompute(_relocated(found, lake), root=root).exact for found in evidence.values()]
     steps.done.append(f"{len(exact)} numbers recomputed" + (", bit for bit" if all(exact) else " (some within 1e-9)"))
-    _decide_again(root, document, evidence, steps)
+    _decide_again(root, document, evidence, steps, lake)
     return VerificationReport(
         subject=root.name,
         verdict=document["verdict"],
@@ -224,7 +227,7 @@ def _check_data(
 ) -> None:
     """Hold the data against the receipt, and the lake's content against the source files."""
     held = (data if data is not None else root / document["data"]["root"]).resolve()
-    workspace = Workspace.open(root, lake=_lake(root, document))
+    workspace = Workspace.open(root, lake=_lake(document, data))
     if inputs is None:
         inputs = tuple(InputFile(**i) for i in document["receipt"]["inputs"])
     check_inputs(inputs, held)
@@ -235,7 +238,7 @@ def _check_data(
             next_step="restore snapshot.json",
         )
     workspace.snapshot.verify(workspace.lake)
-    steps.done.append(f"{len(inputs)} data files unchanged under {held}")
+    steps.done.append(f"{len(inputs)} data files unchanged under {os.path.relpath(held)}")
     if document["data"]["kind"] != "source":
         return
     table, _ = read_source(load_source(root / "source.toml"), held)
@@ -251,14 +254,25 @@ def _check_data(
     steps.done.append(f"{table.num_rows:,} rows imported anew and equal")
 
 
-def _lake(root: Path, document: Mapping[str, Any]) -> str:
-    return "lake" if document["data"]["kind"] == "source" else str(document["data"]["root"])
+def _lake(document: Mapping[str, Any], data: Path | None) -> str:
+    """Where the lake is: in the folder where files were imported, else where it was, or where it is said to be now."""
+    if document["data"]["kind"] == "source":
+        return "lake"
+    return str(document["data"]["root"]) if data is None else str(data.resolve())
 
 
-def _decide_again(root: Path, document: Mapping[str, Any], evidence: Mapping[str, Evidence], steps: _Steps) -> None:
+def _relocated(evidence: Evidence, lake: str) -> Evidence:
+    """The same evidence with the place where its lake is now; what was sworn is compared, not the place."""
+    parameters = {**evidence.receipt.parameters, "lake": lake}
+    return dataclasses.replace(evidence, receipt=dataclasses.replace(evidence.receipt, parameters=parameters))
+
+
+def _decide_again(
+    root: Path, document: Mapping[str, Any], evidence: Mapping[str, Evidence], steps: _Steps, lake: str
+) -> None:
     """Decide the verdict again from the evidence, and render the page again; both must be the same bytes."""
     bar = load_bar(root / "bar.toml")
-    workspace = Workspace.open(root, lake=_lake(root, document))
+    workspace = Workspace.open(root, lake=lake)
     try:
         metrics = workspace.metrics
         clauses = bar.clauses(metrics)
