@@ -12,6 +12,7 @@ import pytest
 
 from jurat.errors import IntegrityError, JuratError
 from jurat.evidence.keys import SigningKey, load_or_create_key
+from jurat.evidence.ledger import read_entries
 from jurat.launch.review import review
 from jurat.launch.verification import verify_evidence, verify_review
 
@@ -127,3 +128,20 @@ def test_a_lake_that_was_moved_is_found_where_one_says(tmp_path: Path) -> None:
     parquet.write_bytes(parquet.read_bytes()[:-9] + b"X" + parquet.read_bytes()[-8:])
     with pytest.raises(IntegrityError, match=parquet.name):
         verify_review(tmp_path / "out", public_key=key.public, data=tmp_path / "attic")
+
+
+def test_a_folder_that_was_rolled_back_as_a_whole_is_found_by_the_one_who_reviewed(done: Path) -> None:
+    from jurat.evidence.ledger import Ledger, head_path
+    from jurat.launch.anchor import anchored_head
+
+    ledger = Ledger(done / "ledger.jsonl", load_or_create_key())
+    assert anchored_head(done) == ledger.entries()[-1].line_sha256
+    lines = ledger.path.read_bytes().splitlines(keepends=True)
+    # The state before the last entry was genuine once; the head over it is signed by the owner's own code.
+    ledger.path.write_bytes(b"".join(lines[:-1]))
+    head_path(ledger.path).unlink()
+    with ledger.path.open("r+b") as stream:
+        stream.seek(0, os.SEEK_END)
+        ledger._seal(stream, read_entries(ledger.path)[-1])
+    with pytest.raises(IntegrityError, match="rolled back"):
+        _verify(done)

@@ -24,6 +24,7 @@ from jurat.evidence.ledger import Ledger
 from jurat.evidence.recompute import environment
 from jurat.evidence.validity import CheckResult
 from jurat.evidence.workspace import Workspace
+from jurat.launch.anchor import anchor_review
 from jurat.launch.bar import Bar, Clause, load_bar
 from jurat.launch.checks import run_check
 from jurat.launch.document import evidence_document, verdict_document
@@ -122,6 +123,7 @@ def review(
     except BaseException:
         shutil.rmtree(stage, ignore_errors=True)
         raise
+    anchor_review(out, result[1], key)
     return Review(verdict=result[0], document=result[1], folder=out)
 
 

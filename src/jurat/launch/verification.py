@@ -22,6 +22,7 @@ from jurat.evidence.keys import PublicKey
 from jurat.evidence.ledger import LedgerReport, read_entries, verify_ledger
 from jurat.evidence.recompute import check_inputs, recompute
 from jurat.evidence.workspace import Workspace
+from jurat.launch.anchor import anchored_head
 from jurat.launch.bar import Bar, Clause, load_bar
 from jurat.launch.checks import run_check
 from jurat.launch.document import verdict_document
@@ -154,8 +155,11 @@ def verify_review(root: Path, *, public_key: PublicKey | None, data: Path | None
         Naming the first file, entry or number that does not hold.
     """
     steps = _Steps()
-    ledger = verify_ledger(root / "ledger.jsonl", public_key=public_key)
-    steps.done.append(str(ledger))
+    # First on its own, so that a broken ledger is told as what it is and not as one that was rolled back.
+    verify_ledger(root / "ledger.jsonl", public_key=public_key)
+    anchor = anchored_head(root)
+    ledger = verify_ledger(root / "ledger.jsonl", public_key=public_key, anchor=anchor)
+    steps.done.append(str(ledger) + (", anchored in your own ledger" if anchor else ""))
     steps.notes += _key_note(public_key, ledger)
     _check_files(root, public_key, steps)
     document = _json(root / "verdict.json")
