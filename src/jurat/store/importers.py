@@ -24,10 +24,11 @@ import pyarrow.parquet as pq
 
 from jurat.errors import DataError
 
-__all__ = ["FORMATS", "Record", "Rejected", "file_format", "read_records"]
+__all__ = ["FORMATS", "FileDigest", "Record", "Rejected", "escaped", "file_format", "read_records"]
 
 FORMATS = ("csv", "jsonl", "parquet")
-_LONGEST_FIELD = 256 * 1024 * 1024
+# A quote that is never closed swallows lines up to this many characters, then the reader finds its feet again.
+_LONGEST_FIELD = 16 * 1024 * 1024
 _SHOWN = 200
 
 
@@ -125,19 +126,19 @@ def read_records(path: Path, *, name: str, kind: str, rejected: list[Rejected], 
     Raises
     ------
     DataError
-        Where the file as a whole cannot be read: empty, truncated, not of its format.
+        Where the file as a whole cannot be read: empty, truncated, not of its format; or where a Parquet file, which is
+        not read from its beginning to its end, changed meanwhile.
     """
     with path.open("rb") as stream:
         source = _Digesting(stream)
         try:
             if kind == "parquet":
-                source.drain()
-                yield from _parquet(path, name)
+                yield from _parquet(stream, source, name)
             else:
                 text = _unpacked(source, path)
                 yield from (_csv if kind == "csv" else _jsonl)(text, name, rejected)
                 source.drain()
-        except (EOFError, zlib.error, gzip.BadGzipFile, OSError) as error:
+        except (EOFError, zlib.error, OSError, pa.ArrowException) as error:
             raise DataError(
                 f"{name} cannot be unpacked to its end",
                 seen=f"{type(error).__name__}: {error}",
@@ -155,25 +156,38 @@ def _unpacked(source: _Digesting, path: Path) -> IO[bytes]:
     return buffered
 
 
-def _escaped(raw: bytes) -> str:
+def escaped(raw: bytes) -> str:
+    """Return the beginning of what could not be read, bytes that are no text written as escapes."""
     return raw[:_SHOWN].decode("utf-8", errors="backslashreplace")
 
 
 def _jsonl(stream: IO[bytes], name: str, rejected: list[Rejected]) -> Iterator[Record]:
-    line = 0
-    for line, raw in enumerate(stream, start=1):
+    any_record = False
+    for line, (text, raw) in enumerate(_lines(stream), start=1):
         if not raw.strip():
             continue
+        any_record = True
         try:
-            fields = json.loads(raw, parse_constant=_not_a_number)
+            if not text.isascii() and not _is_unicode(text):
+                raise ValueError("not valid UTF-8")
+            fields = json.loads(text, parse_constant=_not_a_number, object_pairs_hook=_object)
             if not isinstance(fields, dict):
                 raise ValueError(f"a record must be an object, this is {type(fields).__name__}")
         except (ValueError, RecursionError) as error:
-            rejected.append(Rejected(name, line, f"not a JSON object: {error}", _escaped(raw)))
+            rejected.append(Rejected(name, line, f"not a JSON object: {error}", escaped(raw)))
             continue
         yield Record(line, fields)
-    if line == 0:
+    if not any_record:
         raise _empty(name)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse a key that stands twice: which of the two is meant, nobody can say."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"{next(k for k in keys if keys.count(k) > 1)!r:.60} stands twice")
+    return found
 
 
 def _not_a_number(constant: str) -> float:
@@ -184,8 +198,8 @@ def _empty(name: str) -> DataError:
     return DataError(f"{name} is empty", seen="0 records", next_step="give the file with its data, or leave it out")
 
 
-def _lines(stream: IO[bytes], name: str) -> Iterator[tuple[str, bytes]]:
-    """Decode lines; a byte that is not UTF-8 becomes an escape that `_csv` recognises."""
+def _lines(stream: IO[bytes]) -> Iterator[tuple[str, bytes]]:
+    """Decode lines; a byte that is not UTF-8 becomes an escape that `_is_unicode` recognises."""
     first = True
     for raw in stream:
         if first and raw.startswith(codecs.BOM_UTF8):
@@ -194,14 +208,23 @@ def _lines(stream: IO[bytes], name: str) -> Iterator[tuple[str, bytes]]:
         yield raw.decode("utf-8", errors="surrogateescape"), raw
 
 
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _csv(stream: IO[bytes], name: str, rejected: list[Rejected]) -> Iterator[Record]:
     """Parse strict CSV; records may span lines and are named by the line they start on."""
     csv.field_size_limit(_LONGEST_FIELD)
-    current: list[bytes] = []
+    raw = bytearray()
 
     def feed() -> Iterator[str]:
-        for text, raw in _lines(stream, name):
-            current.append(raw)
+        for text, line in _lines(stream):
+            if len(raw) < _SHOWN:
+                raw.extend(line)
             yield text
 
     reader = csv.reader(feed(), strict=True)
@@ -212,25 +235,26 @@ def _csv(stream: IO[bytes], name: str, rejected: list[Rejected]) -> Iterator[Rec
     except csv.Error as error:
         raise DataError(f"{name}: the header is not CSV", seen=str(error), next_step="mend its first line") from error
     _check_header(header, name)
-    yielded = False
+    any_record = False
     while True:
         start = reader.line_num + 1
-        current.clear()
+        raw.clear()
         try:
             row = next(reader)
+            reason = _bad_row(row, header)
         except StopIteration:
             break
         except csv.Error as error:
-            rejected.append(Rejected(name, start, f"not CSV: {error}", _escaped(b"".join(current))))
-            continue
-        yielded = True
+            row, reason = header, f"not CSV: {error}"
         if not row:
             continue
-        if reason := _bad_row(row, header):
-            rejected.append(Rejected(name, start, reason, _escaped(b"".join(current))))
-            continue
-        yield Record(start, dict(zip(header, row, strict=True)))
-    if not yielded and not rejected:
+        any_record = True
+        if reason is None:
+            yield Record(start, dict(zip(header, row, strict=True)))
+        else:
+            span = f" (up to line {reader.line_num})" if reader.line_num > start else ""
+            rejected.append(Rejected(name, start, reason + span, escaped(bytes(raw))))
+    if not any_record:
         raise DataError(f"{name} has a header and no record", seen="0 records", next_step="give the file with its data")
 
 
@@ -242,25 +266,52 @@ def _check_header(header: list[str], name: str) -> None:
             seen=f"named twice: {', '.join(doubled)}" if doubled else "an empty first line",
             next_step="give each column its own name in the first line",
         )
+    if not _is_unicode("".join(header)):
+        raise DataError(
+            f"{name}: the header is not UTF-8",
+            seen=escaped(",".join(header).encode("utf-8", errors="surrogateescape")),
+            next_step="save the file as UTF-8",
+        )
 
 
 def _bad_row(row: list[str], header: list[str]) -> str | None:
     if len(row) != len(header):
         return f"{len(row)} fields where the header has {len(header)}"
-    if any("\udc80" <= character <= "\udcff" for field in row for character in field if character >= "\ud800"):
+    if not all(field.isascii() or _is_unicode(field) for field in row):
         return "not valid UTF-8"
     return None
 
 
-def _parquet(path: Path, name: str) -> Iterator[Record]:
+def _parquet(stream: IO[bytes], source: _Digesting, name: str) -> Iterator[Record]:
+    """Read row groups through the one open file; it is hashed before and after, for they lie anywhere in it."""
+    source.drain()
+    stream.seek(0)
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(stream)
     except pa.ArrowInvalid as error:
         raise DataError(f"{name} is not a Parquet file", seen=str(error), next_step="fetch it again") from error
     if file.metadata.num_rows == 0:
         raise _empty(name)
     row = 0
     for batch in file.iter_batches(batch_size=16_384):
-        for fields in batch.to_pylist():
+        for fields in _in_microseconds(batch).to_pylist():
             row += 1
             yield Record(row, fields)
+    stream.seek(0)
+    again = _Digesting(stream)
+    again.drain()
+    if again.state.digest() != source.state.digest():
+        raise DataError(
+            f"{name} changed while it was read",
+            seen=f"sha256 {source.state.hexdigest()[:12]}… before, {again.state.hexdigest()[:12]}… after",
+            next_step="wait until it is written, then import it",
+        )
+
+
+def _in_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Cut times to the microseconds that Python's times and the lake's tables hold."""
+    for place, field in enumerate(batch.schema):
+        if pa.types.is_timestamp(field.type) and field.type.unit == "ns":
+            kind = pa.timestamp("us", tz=field.type.tz)
+            batch = batch.set_column(place, field.name, batch.column(place).cast(kind, safe=False))
+    return batch

@@ -6,70 +6,28 @@ rules say what must be unique, present and within a taxonomy. Every breach is to
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
-import math
+import json
 import re
-import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from jurat.errors import DataError, SpecError, UnknownName
-from jurat.store.importers import FileDigest, Record, Rejected, file_format, read_records
+from jurat.errors import DataError, UnknownName
+from jurat.store.coercion import coerce
+from jurat.store.importers import FileDigest, Record, Rejected, escaped, file_format, read_records
 from jurat.store.lake import Lake
-from jurat.store.schema import schema_of
+from jurat.store.mapping import CAPTURE, Files, Source, constants_of, load_source
 
 __all__ = ["ImportReport", "Source", "SourceFile", "import_source", "load_source", "read_source"]
 
 _BATCH = 50_000
-_CAPTURE = re.compile(r"\{([a-z_]+)\}")
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Files(_Section):
-    """Files of one kind, and how their columns become the table's."""
-
-    pattern: str
-    format: Literal["csv", "jsonl", "parquet"] | None = None
-    constants: Mapping[str, str | int | float | bool] = Field(default_factory=dict)
-    columns: Mapping[str, str] = Field(min_length=1)
-    at_least: int = Field(default=1, ge=0)
-    outside: Literal["error", "null"] = "error"
-
-
-class Rules(_Section):
-    """What must hold of the rows."""
-
-    unique: tuple[str, ...] = ()
-    required: tuple[str, ...] = ()
-    values: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
-    tolerance: int = Field(default=0, ge=0)
-
-
-class _Document(_Section):
-    name: str
-    table: str
-    citation: str = ""
-    licence: str = ""
-    files: tuple[Files, ...] = Field(min_length=1)
-    rules: Rules = Rules()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """A source mapping as read from its file."""
-
-    path: Path
-    document: _Document
-    schema: pa.Schema
+_LINE_BITS = 40
+# Records kept aside beyond those allowed, so that a file of another kind does not fill the memory with its lines.
+_KEPT_BEYOND = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,9 +49,9 @@ class ImportReport:
     table, version
         Where the rows are now; ``version`` is ``None`` where they were only read.
     rows
-        How many.
+        How many came in; 0 where the same files had been brought in by the same mapping before.
     files
-        What was read.
+        What was read; nothing in that case.
     rejected
         Records that could not be read, kept aside.
     outside
@@ -108,43 +66,34 @@ class ImportReport:
     outside: Mapping[str, int]
 
 
-def load_source(path: Path) -> Source:
-    """Read a source mapping and check it against the table's schema.
+class _Aside(list[Rejected]):
+    """Records kept aside; gives up when there are far more than could be allowed."""
 
-    Parameters
-    ----------
-    path
-        The TOML file.
+    def __init__(self, tolerance: float) -> None:
+        super().__init__()
+        self._tolerance = tolerance
 
-    Raises
-    ------
-    SpecError
-        Where the file is missing, is not TOML, or has a key or column that does not exist; near names are suggested.
-    """
-    if not path.is_file():
-        raise SpecError("no such source mapping", seen=str(path), next_step="see docs/reference/source-files.md")
-    try:
-        document = _Document.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"{path.name} is not valid TOML", seen=str(error), next_step="mend it at that place") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise SpecError(
-            f"{path.name}: {place}: {first['msg']}",
-            seen=repr(first["input"])[:200],
-            next_step="see docs/reference/source-files.md",
-        ) from error
-    schema = schema_of(document.table)
-    for files in document.files:
-        named = {*files.columns, *files.constants, *_CAPTURE.findall(files.pattern)}
-        for column in sorted(named):
-            if column not in schema.names:
-                raise UnknownName("column", column, schema.names, place=f"{path.name}, table {document.table}")
-    for column in {*document.rules.unique, *document.rules.required, *document.rules.values}:
-        if column not in schema.names:
-            raise UnknownName("column", column, schema.names, place=f"{path.name}, [rules]")
-    return Source(path=path, document=document, schema=schema)
+    def append(self, rejected: Rejected) -> None:
+        super().append(rejected)
+        if isinstance(self._tolerance, int) and len(self) >= self._tolerance + _KEPT_BEYOND:
+            raise self.too_many("at least ")
+
+    def check(self, rows: int) -> None:
+        """Refuse more than are allowed, now that all records were seen."""
+        share = len(self) / max(rows + len(self), 1)
+        if (len(self) if isinstance(self._tolerance, int) else share) > self._tolerance:
+            raise self.too_many()
+
+    def too_many(self, at_least: str = "") -> DataError:
+        """Say how many, and where the first of them are."""
+        shown = "; ".join(f"{r.file}, line {r.line}: {r.reason}" for r in self[:3])
+        more = f"; and {at_least}{len(self) - 3} more" if len(self) > 3 else ""
+        allowed = self._tolerance if isinstance(self._tolerance, int) else f"{100 * self._tolerance:g} %"
+        return DataError(
+            f"{at_least}{len(self)} record{'s' if len(self) > 1 else ''} cannot be read, {allowed} allowed",
+            seen=shown + more,
+            next_step="mend the file, or allow some by rules.tolerance (they are kept aside and reported)",
+        )
 
 
 @dataclass(slots=True)
@@ -152,11 +101,16 @@ class _Reading:
     """State of one pass over all files."""
 
     source: Source
-    rejected: list[Rejected] = field(default_factory=list)
+    rejected: _Aside
     files: list[SourceFile] = field(default_factory=list)
     outside: dict[str, int] = field(default_factory=dict)
-    seen: dict[bytes, tuple[str, int]] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
+    seen: dict[bytes, int] = field(default_factory=dict)
     rows: int = 0
+
+    @classmethod
+    def of(cls, source: Source) -> _Reading:
+        return cls(source, _Aside(source.document.rules.tolerance))
 
     def report(self, version: int | None) -> ImportReport:
         return ImportReport(
@@ -184,13 +138,13 @@ def read_source(source: Source, root: Path) -> tuple[pa.Table, ImportReport]:
     DataError
         For a file, record or rule that does not hold, with file and line.
     """
-    reading = _Reading(source)
+    reading = _Reading.of(source)
     batches = list(_batches(reading, root))
     return pa.Table.from_batches(batches, schema=source.schema), reading.report(None)
 
 
 def import_source(source: Source, root: Path, lake: Lake) -> ImportReport:
-    """Stream every file of a mapping into the lake in one commit: all of it, or nothing.
+    """Stream every file of a mapping into the lake in one commit: all of it, or nothing, and never twice.
 
     Parameters
     ----------
@@ -204,34 +158,55 @@ def import_source(source: Source, root: Path, lake: Lake) -> ImportReport:
     Raises
     ------
     DataError
-        As `read_source`; the lake is unchanged then.
+        As `read_source`, or where a file changes meanwhile; the lake is unchanged then.
+
+    Notes
+    -----
+    Files are hashed first, and the commit carries the digest of mapping and files: to bring the same in again adds
+    nothing, so that a repeated command does not count every unit twice. Other files, or another mapping, are added.
     """
-    reading = _Reading(source)
-    reader = pa.RecordBatchReader.from_batches(source.schema, _batches(reading, root))
-    version = lake.append(source.document.table, reader, metadata={"source": source.document.name})
+    reading = _Reading.of(source)
+    hashed = {p: _sha256(root / p) for files in source.document.files for p in _names(files, root, source)}
+    content = json.dumps([source.document.model_dump(mode="json"), hashed], sort_keys=True)
+    identity = hashlib.sha256(content.encode()).hexdigest()
+
+    def checked() -> Iterator[pa.RecordBatch]:
+        yield from _batches(reading, root)
+        for file in reading.files:
+            if hashed.get(file.path) != file.sha256:
+                raise DataError(
+                    f"{file.path} changed while it was read",
+                    seen=f"sha256 {str(hashed.get(file.path))[:12]}… before, {file.sha256[:12]}… after",
+                    next_step="wait until it is written, then import it",
+                )
+
+    version = lake.append(
+        source.document.table,
+        pa.RecordBatchReader.from_batches(source.schema, checked()),
+        metadata={"source": source.document.name},
+        transaction=(f"import {identity}", 1),
+    )
     return reading.report(version)
+
+
+def _names(files: Files, root: Path, source: Source) -> list[str]:
+    return [path.relative_to(root).as_posix() for path, _ in _matching(files, root, source)]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _batches(reading: _Reading, root: Path) -> Iterator[pa.RecordBatch]:
     for files in reading.source.document.files:
         for path, captured in _matching(files, root, reading.source):
             yield from _file(reading, files, path, captured, path.relative_to(root).as_posix())
-    if len(reading.rejected) > reading.source.document.rules.tolerance:
-        raise _too_many(reading.rejected, reading.source.document.rules.tolerance)
-
-
-def _too_many(rejected: list[Rejected], tolerance: int) -> DataError:
-    shown = "; ".join(f"{r.file}, line {r.line}: {r.reason}" for r in rejected[:3])
-    more = f"; and {len(rejected) - 3} more" if len(rejected) > 3 else ""
-    return DataError(
-        f"{len(rejected)} record{'s' if len(rejected) > 1 else ''} cannot be read, {tolerance} allowed",
-        seen=shown + more,
-        next_step="mend the file, or allow some by rules.tolerance (they are kept aside and reported)",
-    )
+    reading.rejected.check(reading.rows)
 
 
 def _matching(files: Files, root: Path, source: Source) -> list[tuple[Path, dict[str, str]]]:
-    parts = _CAPTURE.split(files.pattern)
+    parts = CAPTURE.split(files.pattern)
     # Even parts are literal text, odd ones names; a value never holds "_" or ".", which separate parts of file names.
     expression = "".join(f"(?P<{p}>[A-Za-z0-9-]+)" if i % 2 else re.escape(p) for i, p in enumerate(parts))
     if not root.is_dir():
@@ -257,15 +232,16 @@ def _file(
     digest = FileDigest()
     kind = files.format or file_format(path)
     schema = reading.source.schema
-    constants = {
-        k: v.format_map(captured) if isinstance(v, str) else v for k, v in {**captured, **files.constants}.items()
-    }
+    constants = constants_of(files, captured, schema, name)
     columns: dict[str, list[Any]] = {n: [] for n in schema.names}
-    taken, checked = 0, False
+    reading.names.append(name)
+    taken, unseen, known = 0, set(files.columns.values()), set[str]()
     for record in read_records(path, name=name, kind=kind, rejected=reading.rejected, digest=digest):
-        if not checked and kind != "jsonl":
-            _check_columns(files, record, name)
-            checked = True
+        if unseen:
+            unseen -= record.fields.keys()
+            known |= record.fields.keys()
+            if unseen and kind != "jsonl":
+                break
         row = _row(reading, files, record, constants, name)
         if row is None:
             continue
@@ -274,6 +250,9 @@ def _file(
             columns[column].append(row.get(column))
         if len(columns[schema.names[0]]) >= _BATCH:
             yield _flush(columns, schema)
+    if unseen and known:
+        # An object of JSON may leave a key out, but not every one of a file.
+        raise UnknownName("column", next(c for c in files.columns.values() if c in unseen), known, place=name)
     if columns[schema.names[0]]:
         yield _flush(columns, schema)
     reading.rows += taken
@@ -287,12 +266,6 @@ def _flush(columns: dict[str, list[Any]], schema: pa.Schema) -> pa.RecordBatch:
     return batch
 
 
-def _check_columns(files: Files, record: Record, name: str) -> None:
-    for column in files.columns.values():
-        if column not in record.fields:
-            raise UnknownName("column", column, record.fields, place=name)
-
-
 def _row(
     reading: _Reading, files: Files, record: Record, constants: Mapping[str, Any], name: str
 ) -> dict[str, Any] | None:
@@ -300,16 +273,19 @@ def _row(
     row: dict[str, Any] = dict(constants)
     for column, theirs in files.columns.items():
         try:
-            row[column] = _value(record.fields.get(theirs), reading.source.schema.field(column).type)
+            row[column] = coerce(record.fields.get(theirs), reading.source.schema.field(column).type)
         except ValueError as error:
-            reading.rejected.append(Rejected(name, record.line, f"{theirs}: {error}", ""))
+            raw = escaped(json.dumps(record.fields, default=str).encode())
+            reading.rejected.append(Rejected(name, record.line, f"{theirs}: {error}", raw))
             return None
     rules = reading.source.document.rules
     for column, allowed in rules.values.items():
         value = row.get(column)
-        if value is None or value in allowed:
+        if value in allowed or (value is None and column not in rules.required):
             continue
         if files.outside == "error":
+            if value is None:
+                break  # told below, as any required value that is missing
             raise DataError(
                 f"{name}, line {record.line}: {column} holds a value outside the taxonomy",
                 seen=repr(value)[:120],
@@ -319,6 +295,9 @@ def _row(
         reading.outside[name] = reading.outside.get(name, 0) + 1
     for column in rules.required:
         if row.get(column) is None and not (column in rules.values and files.outside == "null"):
+            if column in files.columns and files.columns[column] not in record.fields:
+                place = f"{name}, line {record.line}"
+                raise UnknownName("column", files.columns[column], record.fields, place=place)
             raise DataError(
                 f"{name}, line {record.line}: {column} is empty", seen="nothing", next_step="every record must have it"
             )
@@ -331,68 +310,14 @@ def _check_unique(reading: _Reading, row: Mapping[str, Any], name: str, line: in
     if not columns:
         return
     key = tuple(row.get(c) for c in columns)
-    # Sixteen bytes a row bound the memory whatever the keys look like.
+    # Sixteen bytes stand for a key of any length, one number for its place: about 170 bytes a row in all.
     short = hashlib.blake2b(repr(key).encode(), digest_size=16).digest()
-    if short in reading.seen:
-        other, at = reading.seen[short]
+    place = (len(reading.names) - 1) << _LINE_BITS | line
+    first = reading.seen.setdefault(short, place)
+    if first != place:
+        other, at = reading.names[first >> _LINE_BITS], first & ((1 << _LINE_BITS) - 1)
         raise DataError(
             f"{name}, line {line}: the record stands twice",
             seen=f"{', '.join(f'{c} = {v!r}' for c, v in zip(columns, key, strict=True))}, also in {other}, line {at}",
             next_step=f"keep one record for each {', '.join(columns)}",
         )
-    reading.seen[short] = (name, line)
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else repr(value) if isinstance(value, float) else str(value)
-
-
-def _number(value: Any) -> float:
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"{value} is not a finite number")
-    return number
-
-
-def _integer(value: Any) -> int:
-    if isinstance(value, float) and not value.is_integer():
-        raise ValueError(f"{value!r} is not a whole number")
-    return int(value)
-
-
-def _boolean(value: Any) -> bool:
-    words = {"true": True, "1": True, "false": False, "0": False}
-    word = str(value).strip().lower()
-    if word not in words:
-        raise ValueError(f"{value!r} is neither true nor false")
-    return words[word]
-
-
-def _time(value: Any) -> dt.datetime:
-    if isinstance(value, int | float):
-        raise ValueError(f"{value!r} is a bare number: give an ISO 8601 time with its zone")
-    time = value if isinstance(value, dt.datetime) else dt.datetime.fromisoformat(str(value))
-    if time.tzinfo is None:
-        raise ValueError(f"{value!r} has no time zone")
-    return time.astimezone(dt.UTC)
-
-
-def _converter(kind: pa.DataType) -> Callable[[Any], Any]:
-    if pa.types.is_string(kind):
-        return _text
-    if pa.types.is_floating(kind):
-        return _number
-    if pa.types.is_integer(kind):
-        return _integer
-    if pa.types.is_boolean(kind):
-        return _boolean
-    return _time
-
-
-def _value(raw: Any, kind: pa.DataType) -> Any:
-    """Convert a field to its column's type; an empty field is null."""
-    if raw is None or raw == "":
-        return None
-    if isinstance(raw, float) and math.isnan(raw):
-        raise ValueError("nan is not a finite number")
-    return _converter(kind)(raw)
