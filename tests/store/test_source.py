@@ -111,5 +111,5 @@ def test_whole_decimals_and_numbers_written_as_text_are_taken() -> None:
 
 def test_a_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
     (tmp_path / "source.toml").write_bytes(b'name = "\xff"')
-    with pytest.raises(JuratError, match="is not UTF-8"):
+    with pytest.raises(JuratError, match="is not valid TOML"):
         load_source(tmp_path / "source.toml")

@@ -11,30 +11,23 @@ least five"; for one that is better low the signs turn round.
 
 from __future__ import annotations
 
-import hashlib
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from jurat.errors import SpecError, UnknownName
 from jurat.metrics.loader import Metric
+from jurat.store.document import Section, read_document
 
 __all__ = ["Arms", "Bar", "Check", "Clause", "Line", "Monitor", "Pair", "Plan", "Requirement", "load_bar"]
 
 Comparison = Literal["non-inferior", "superior"]
 
 
-class _Section(BaseModel):
-    """A section of the file: unknown keys are errors, values do not change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Plan(_Section):
+class Plan(Section):
     """Who is studied, what one unit is, what units cluster in, and how sure one wants to be."""
 
     population: str
@@ -46,7 +39,7 @@ class Plan(_Section):
     sensitivity: tuple[str, ...] = ()
 
 
-class Arms(_Section):
+class Arms(Section):
     """Which column tells the arms apart, and which two are compared."""
 
     column: str = "arm"
@@ -54,7 +47,7 @@ class Arms(_Section):
     candidate: str
 
 
-class Data(_Section):
+class Data(Section):
     """Where the rows come from: a source mapping beside the bar, or a lake given on the command line."""
 
     source: str | None = None
@@ -63,7 +56,7 @@ class Data(_Section):
     silver: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
 
 
-class Requirement(_Section):
+class Requirement(Section):
     """What one metric must show, candidate against baseline."""
 
     metric: str
@@ -74,7 +67,7 @@ class Requirement(_Section):
     rationale: str = ""
 
 
-class Pair(_Section):
+class Pair(Section):
     """A value metric and the risk metric that must hold with it."""
 
     name: str
@@ -88,7 +81,7 @@ class Guardrail(Requirement):
     name: str
 
 
-class Line(_Section):
+class Line(Section):
     """A hard line: a bound on one arm that no gain elsewhere can buy."""
 
     name: str
@@ -101,7 +94,7 @@ class Line(_Section):
     rationale: str = ""
 
 
-class Check(_Section):
+class Check(Section):
     """A validity check: when it fails, no verdict is given but *invalid*."""
 
     kind: Literal["complete-pairs", "sample-ratio"]
@@ -110,7 +103,7 @@ class Check(_Section):
     experiment: str | None = None
 
 
-class Trigger(_Section):
+class Trigger(Section):
     """A metric to watch after the launch, and what is done when it trips."""
 
     metric: str
@@ -119,14 +112,14 @@ class Trigger(_Section):
     action: str
 
 
-class Monitor(_Section):
+class Monitor(Section):
     """The monitoring plan that is signed together with the bar."""
 
     owner: str
     watch: tuple[Trigger, ...] = ()
 
 
-class _Document(_Section):
+class _Document(Section):
     title: str
     question: str
     owner: str
@@ -340,26 +333,10 @@ def load_bar(path: Path) -> Bar:
     ...
     jurat.errors.SpecError: no such launch bar
       seen: nowhere.toml
-      next: give the path of a bar file; examples/xstest/bar.toml is one
+      next: give the path of a launch bar; see docs/reference/launch-bar.md
     """
-    if not path.is_file():
-        raise SpecError(
-            "no such launch bar",
-            seen=str(path),
-            next_step="give the path of a bar file; examples/xstest/bar.toml is one",
-        )
-    raw = path.read_bytes()
-    try:
-        content: dict[str, Any] = tomllib.loads(raw.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SpecError(
-            f"{path.name} is not valid TOML", seen=str(error), next_step="mend the file at that place"
-        ) from error
-    try:
-        document = _Document.model_validate(content)
-    except ValidationError as error:
-        raise _spec_error(path, error) from error
-    bar = Bar(path=path, sha256=hashlib.sha256(raw).hexdigest(), document=document)
+    read = read_document(path, _Document, what="launch bar", reference="docs/reference/launch-bar.md")
+    bar = Bar(path=read.path, sha256=read.sha256, document=read.content)
     _check_names(bar)
     return bar
 
@@ -380,35 +357,3 @@ def _check_names(bar: Bar) -> None:
                 seen=repr(name),
                 next_step="give each pair, guardrail and line its own name",
             )
-
-
-def _spec_error(path: Path, error: ValidationError) -> SpecError:
-    """Tell the first breach in the file's own terms, near names included."""
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        known = sorted(_keys_at(first["loc"][:-1]))
-        unknown = UnknownName("key", str(first["loc"][-1]), known)
-        return SpecError(f"{path.name}: unknown key {place}", seen=unknown.seen, next_step=unknown.next_step)
-    if first["type"] == "missing":
-        return SpecError(f"{path.name}: the key {place} is missing", seen="nothing there", next_step=f"add {place}")
-    return SpecError(
-        f"{path.name}: {place}: {first['msg'][0].lower()}{first['msg'][1:]}",
-        seen=repr(first["input"]),
-        next_step="see docs/reference/launch-bar.md for what may stand there",
-    )
-
-
-def _keys_at(location: tuple[int | str, ...]) -> set[str]:
-    """Keys allowed at a place of the document, found by walking the models."""
-    model: type[BaseModel] = _Document
-    for part in location:
-        if isinstance(part, int):
-            continue
-        annotation = model.model_fields[part].annotation
-        arguments = getattr(annotation, "__args__", (annotation,))
-        models = [a for a in arguments if isinstance(a, type) and issubclass(a, BaseModel)]
-        if not models:
-            return set()
-        model = models[0]
-    return set(model.model_fields)

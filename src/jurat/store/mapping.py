@@ -7,17 +7,17 @@ given twice. `jurat.store.source` follows the mapping.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from jurat.errors import SpecError, UnknownName
 from jurat.store.coercion import coerce
+from jurat.store.document import Section, read_document
 from jurat.store.schema import schema_of
 
 __all__ = ["CAPTURE", "Files", "Rules", "Source", "constants_of", "load_source"]
@@ -26,11 +26,7 @@ CAPTURE = re.compile(r"\{([a-z_]+)\}")
 """A part of a file's name that becomes a column."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Files(_Section):
+class Files(Section):
     """Files of one kind, and how their columns become the table's."""
 
     pattern: str
@@ -41,7 +37,7 @@ class Files(_Section):
     outside: Literal["error", "null"] = "error"
 
 
-class Rules(_Section):
+class Rules(Section):
     """What must hold of the rows."""
 
     unique: tuple[str, ...] = ()
@@ -50,7 +46,7 @@ class Rules(_Section):
     tolerance: Annotated[int, Field(strict=True, ge=0)] | Annotated[float, Field(strict=True, gt=0, lt=1)] = 0
 
 
-class _Document(_Section):
+class _Document(Section):
     name: str
     table: str
     citation: str = ""
@@ -81,16 +77,7 @@ def load_source(path: Path) -> Source:
     SpecError
         Where the file is missing, is not TOML, or has a key or column that does not exist; near names are suggested.
     """
-    if not path.is_file():
-        raise SpecError("no such source mapping", seen=str(path), next_step="see docs/reference/source-files.md")
-    try:
-        document = _Document.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"{path.name} is not valid TOML", seen=str(error), next_step="mend it at that place") from error
-    except UnicodeDecodeError as error:
-        raise SpecError(f"{path.name} is not UTF-8", seen=str(error), next_step="save it as UTF-8") from error
-    except ValidationError as error:
-        raise _not_as_specified(error, path.name) from error
+    document = read_document(path, _Document, what="source mapping", reference="docs/reference/source-files.md").content
     schema = schema_of(document.table)
     for files in document.files:
         _check_files(files, schema, path.name, document.table)
@@ -106,21 +93,6 @@ def load_source(path: Path) -> Source:
                 next_step="leave it out",
             )
     return Source(path=path, document=document, schema=schema)
-
-
-def _not_as_specified(error: ValidationError, name: str) -> SpecError:
-    """Tell the first thing wrong; an unknown key before all, for it may be a needed one mistyped."""
-    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-    place = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        sections: dict[object, type[_Section]] = {"files": Files, "rules": Rules}
-        section = sections.get(first["loc"][0], _Document) if len(first["loc"]) > 1 else _Document
-        return UnknownName("key", str(first["loc"][-1]), section.model_fields, place=f"{name}: {place}")
-    return SpecError(
-        f"{name}: {place}: {first['msg']}",
-        seen=repr(first["input"])[:200],
-        next_step="see docs/reference/source-files.md",
-    )
 
 
 def _check_files(files: Files, schema: pa.Schema, name: str, table: str) -> None:
