@@ -66,6 +66,7 @@ WINDOWS = {
 AGGREGATES = {
     "avg": ["avg(i)", "avg(x)"],
     "count": ["count(*)", "count(i)", "count(DISTINCT s)"],
+    "covar_samp": ["covar_samp(x, y)", "covar_samp(x + 1000.0::DOUBLE, y)"],
     "filter": ["count(*) FILTER (WHERE b)", "sum(i) FILTER (WHERE i > 1000)", "avg(x) FILTER (WHERE i > 2)"],
     "max": ["max(s)", "max(i)"],
     "min": ["min(x)", "min(b)"],

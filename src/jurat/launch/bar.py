@@ -333,7 +333,7 @@ def load_bar(path: Path) -> Bar:
     ...
     jurat.errors.SpecError: no such launch bar
       seen: nowhere.toml
-      next: give the path of a launch bar; see docs/reference/launch-bar.md
+      next: give the path of the launch bar; see docs/reference/launch-bar.md
     """
     read = read_document(path, _Document, what="launch bar", reference="docs/reference/launch-bar.md")
     bar = Bar(path=read.path, sha256=read.sha256, document=read.content)

@@ -18,7 +18,7 @@ from scipy import stats as sps
 from jurat.stats.cluster import cluster_spread
 from jurat.stats.result import Interval
 
-__all__ = ["clustered_proportion", "proportion", "zero_failure_bound"]
+__all__ = ["clustered_proportion", "proportion", "proportion_from_spread", "tail_probability", "zero_failure_bound"]
 
 Side = Literal["two-sided", "lower", "upper"]
 _METHODS = ("wilson", "clopper-pearson", "jeffreys")
@@ -240,7 +240,8 @@ def clustered_proportion(
         worst = int(np.argmin(possible))
         raise ValueError(f"need 0 <= successes <= n, got {k[worst]:g} of {m[worst]:g} in cluster {worst}")
     k, m = k[m > 0], m[m > 0]
-    tail, clusters, total = tail_probability(level, side), len(m), float(m.sum())
+    tail_probability(level, side)
+    clusters, total = len(m), float(m.sum())
     method = "Wilson, effective sample size"
     if clusters < 2:
         reason = "there are no units" if clusters == 0 else "one cluster cannot show how clusters vary"
@@ -257,25 +258,63 @@ def clustered_proportion(
         )
     p = float(k.sum() / total)
     se, df = cluster_spread(m, k - p * m, "CR2")
-    variance = se**2
+    alike = total**2 / float(np.sum(m**2))
+    return proportion_from_spread(
+        p, se, df, n=int(total), n_clusters=clusters, level=level, side=side, effective_at_edge=alike
+    )
+
+
+def proportion_from_spread(
+    p: float,
+    se: float,
+    df: float,
+    *,
+    n: int,
+    n_clusters: int,
+    level: float = 0.95,
+    side: Side = "two-sided",
+    effective_at_edge: float | None = None,
+) -> Interval:
+    """Interval of a share from its cluster-robust standard error: Wilson's form on the effective sample size.
+
+    Parameters
+    ----------
+    p
+        The share.
+    se, df
+        Its cluster-robust standard error and degrees of freedom.
+    n, n_clusters
+        Units and clusters.
+    level, side
+        As in `proportion`.
+    effective_at_edge
+        Effective sample size where the share is 0 or 1 and its error cannot be seen; the clusters by default.
+
+    Notes
+    -----
+    See `clustered_proportion`, which computes ``se`` and ``df`` from per-cluster counts.
+
+    Examples
+    --------
+    >>> print(proportion_from_spread(0.2, 0.03, 99.0, n=400, n_clusters=100))
+    0.2 [0.1473, 0.2657] 0.95 n=400 clusters=100 Wilson, effective sample size
+    """
+    tail = tail_probability(level, side)
     if p in (0.0, 1.0):
-        effective, df = total**2 / float(np.sum(m**2)), clusters - 1.0
+        effective, df = float(n_clusters if effective_at_edge is None else effective_at_edge), n_clusters - 1.0
     else:
         # Clusters more alike than chance would have them are no reason to count more units than there are.
-        effective = total if p * (1 - p) >= total * variance else p * (1 - p) / variance
+        effective = float(n) if p * (1 - p) >= n * se**2 else p * (1 - p) / se**2
     low, high = _wilson(p * effective, effective, tail, quantile=float(sps.t.isf(tail, df)))
-    if p == 0.0:
-        low = 0.0
-    if p == 1.0:
-        high = 1.0
+    low, high = 0.0 if p == 0.0 else low, 1.0 if p == 1.0 else high
     return Interval(
         value=p,
         low=None if side == "upper" else min(low, p),
         high=None if side == "lower" else max(high, p),
         level=level,
-        n=int(total),
-        n_clusters=clusters,
-        method=method,
+        n=n,
+        n_clusters=n_clusters,
+        method="Wilson, effective sample size",
         se=se if se > 0 else None,
         df=df,
     )

@@ -126,6 +126,12 @@ def transpile(sql: str, target: Target, *, parameters: Mapping[str, Scalar] | No
 def _clickhouse(node: exp.Expr) -> exp.Expr:
     if isinstance(node, exp.PercentileCont):
         return exp.ParameterizedAgg(this="quantileExactInclusive", expressions=[_share(node)], params=[node.this])
+    if isinstance(node, exp.CovarSamp):
+        # The plain one subtracts raw products and loses digits; over fewer than two rows it is NaN, not NULL.
+        both = exp.and_(node.this.copy().is_(exp.null()).not_(), node.expression.copy().is_(exp.null()).not_())
+        pairs = exp.Filter(this=exp.Count(this=exp.Star()), expression=exp.Where(this=both))
+        stable = exp.Anonymous(this="covarSampStable", expressions=[node.this, node.expression])
+        return exp.Case(ifs=[exp.If(this=exp.GT(this=pairs, expression=exp.Literal.number(1)), true=stable)])
     if isinstance(node, exp.Substring):
         # SUBSTRING counts bytes there, and cuts characters in two.
         parts = [node.this, node.args.get("start"), node.args.get("length")]

@@ -69,7 +69,7 @@ def read_document(path: Path, model: type[Model], *, what: str, reference: str) 
         Where the file is missing, is not UTF-8 or TOML, has an unknown or missing key, or a value out of range.
     """
     if not path.is_file():
-        raise SpecError(f"no such {what}", seen=str(path), next_step=f"give the path of a {what}; see {reference}")
+        raise SpecError(f"no such {what}", seen=str(path), next_step=f"give the path of the {what}; see {reference}")
     raw = path.read_bytes()
     try:
         content: dict[str, Any] = tomllib.loads(raw.decode("utf-8"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -18,13 +18,23 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jurat.errors import EngineError
+from jurat.errors import DataError, EngineError
 from jurat.store.schema import TABLES
 from jurat.store.snapshot import Snapshot
 
 __all__ = ["DuckDB", "Engine", "Scalar", "pinned_files", "scratch_folder", "write_tables"]
 
 Scalar = str | int | float | bool | None
+
+_CSV = "read_csv({}, header = true, sample_size = -1)"
+_JSONL = "read_json({}, format = 'newline_delimited', sample_size = -1)"
+_READERS = {
+    ".parquet": "read_parquet({}, hive_partitioning = false, union_by_name = true)",
+    ".csv": _CSV,
+    ".csv.gz": _CSV,
+    ".jsonl": _JSONL,
+    ".jsonl.gz": _JSONL,
+}
 
 
 class Engine(Protocol):
@@ -98,6 +108,37 @@ class DuckDB:
         engine._lock([])
         return engine
 
+    @classmethod
+    def from_files(cls, files: Mapping[str, Sequence[Path]], *, threads: int = 1) -> Self:
+        """Make an engine over somebody's Parquet, CSV or JSON-lines files, one view a name.
+
+        Parameters
+        ----------
+        files
+            Paths by name of the view; those of one name have one format, told by their suffix.
+        threads
+            As for the class.
+
+        Raises
+        ------
+        DataError
+            Where a suffix is none of the formats, or a name has files of two.
+        EngineError
+            Where a file cannot be read.
+        """
+        engine = cls.__new__(cls)
+        engine._open(threads)
+        for name, paths in files.items():
+            listed = _listed([str(path.resolve()) for path in paths])
+            try:
+                engine._connection.execute(f'CREATE VIEW "{name}" AS SELECT * FROM {_reader(paths).format(listed)}')
+            except duckdb.Error as error:
+                raise EngineError(
+                    f"the {name} cannot be read", seen=str(error).strip(), next_step="mend the file, or name another"
+                ) from error
+        engine._lock([str(path.resolve()) for paths in files.values() for path in paths])
+        return engine
+
     def _open(self, threads: int) -> None:
         self._connection = duckdb.connect(":memory:")
         self._connection.execute("SET TimeZone = 'UTC'")
@@ -158,6 +199,18 @@ class DuckDB:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+
+def _reader(paths: Sequence[Path]) -> str:
+    """Table function that reads files of one format."""
+    kinds = {next((k for k in _READERS if path.name.endswith(k)), path.suffix) for path in paths}
+    if len(kinds) != 1 or not kinds <= _READERS.keys():
+        raise DataError(
+            "the files are not of one known format",
+            seen=", ".join(sorted(kinds)) or "no files",
+            next_step=f"give files that end in {', '.join(_READERS)}",
+        )
+    return _READERS[kinds.pop()]
 
 
 def _listed(paths: list[str]) -> str:

@@ -36,6 +36,7 @@ __all__ = ["ALLOWED_FUNCTIONS", "Breach", "lint", "parse"]
 ALLOWED_FUNCTIONS = frozenset(
     {
         "abs", "and", "avg", "case", "cast", "ceil", "coalesce", "concat", "count", "dense_rank",
+        "covar_samp",
         "exists", "exp", "filter", "floor", "greatest", "if", "lag", "lead", "least", "length",
         "max", "min", "nullif", "or", "percentile_cont", "power", "rank", "replace", "row_number",
         "sign", "sqrt", "starts_with", "substring", "sum", "trim",

@@ -1,0 +1,434 @@
+"""From rows to one small table: per-cluster sums and their moments per arm, made by the engine in one query.
+
+The query has two levels. The lower one sums each metric over the rows of a cluster; the upper one takes means and centred
+covariances of those sums over the clusters of an arm. Only the pairs of sums that an estimator needs are asked for. Where a
+cluster may hold rows of several arms (users who saw both, items answered by both), the arms' sums stand side by side in one
+group, so that their covariance is estimated too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import sqlglot
+from sqlglot import exp
+
+from jurat.errors import DataError
+from jurat.experiments.data import ExperimentData, quoted
+from jurat.experiments.spec import Experiment, expression_columns
+from jurat.stats.moments import Functional, Moments, MomentTable, ratio_of
+
+__all__ = ["Layout", "Scan", "Sums", "cluster_sums", "moment_table", "population_sql", "scan_sql"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """The sums that make one metric: numerator over denominator, and its covariates in the same form.
+
+    Attributes
+    ----------
+    numerator, denominator
+        Names of variables.
+    covariates
+        (numerator, denominator) of each covariate.
+    """
+
+    numerator: str
+    denominator: str
+    covariates: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """All variables, each once."""
+        flat = [self.numerator, self.denominator, *(v for pair in self.covariates for v in pair)]
+        return tuple(dict.fromkeys(flat))
+
+    def value(self, table: MomentTable, arm: str) -> Functional:
+        """The metric's level on an arm."""
+        return ratio_of(table, arm, self.numerator, self.denominator)
+
+    def covariate_values(self, table: MomentTable, treatment: str, control: str) -> list[tuple[Functional, Functional]]:
+        """Each covariate on the two arms; one that holds nothing on an arm is left out."""
+        kept = [(x, d) for x, d in self.covariates if table.mean(treatment, d) != 0 and table.mean(control, d) != 0]
+        return [(ratio_of(table, treatment, x, d), ratio_of(table, control, x, d)) for x, d in kept]
+
+
+class Layout:
+    """Which sums a query takes, each once however many metrics use it.
+
+    Parameters
+    ----------
+    data
+        The opened rows: a column known to hold no null needs no count of its own.
+    """
+
+    def __init__(self, data: ExperimentData) -> None:
+        self._complete = data.complete
+        self.sums: dict[str, str] = {"n": "COUNT(*)"}
+        self.row_expressions: dict[str, str] = {}
+        self.pairs: set[tuple[str, str]] = {("n", "n")}
+        self.probes: dict[str, str] = {}
+
+    def _row(self, expression: str) -> str:
+        """Name a row-level expression; the same text has the same name."""
+        for name, known in self.row_expressions.items():
+            if known == expression:
+                return name
+        name = f"e{len(self.row_expressions)}"
+        self.row_expressions[name] = expression
+        return name
+
+    def _sum(self, aggregate: str) -> str:
+        for name, known in self.sums.items():
+            if known == aggregate:
+                return name
+        name = f"v{len(self.sums)}"
+        self.sums[name] = aggregate
+        return name
+
+    def _mean_of(self, expression: str, condition: str | None) -> tuple[str, str]:
+        """Sum and count of the rows where an expression is known."""
+        row = self._row(expression)
+        only = "" if condition is None else f" FILTER (WHERE {condition})"
+        total = self._sum(f"COALESCE(SUM({row}){only}, 0)")
+        if condition is None and self._never_null(expression):
+            return total, "n"
+        return total, self._sum(f"COUNT({row}){only}")
+
+    def _never_null(self, expression: str) -> bool:
+        """Whether a bare column is known to be complete; any larger expression may make a null."""
+        tree = sqlglot.parse_one(expression, read="duckdb")
+        return isinstance(tree, exp.Column) and tree.name in self._complete
+
+    def metric(self, experiment: Experiment, name: str, *, condition: str | None = None) -> Sums:
+        """Add the sums of a metric, over all rows or those of a condition."""
+        definition = experiment.metric(name)
+        if definition.kind == "ratio":
+            assert definition.per is not None  # noqa: S101 - checked when the spec was read
+            value, per = definition.value, definition.per
+            # A row counts where both parts are known: half a ratio is no observation.
+            above = self._row(f"CASE WHEN ({per}) IS NOT NULL THEN ({value}) END")
+            below = self._row(f"CASE WHEN ({value}) IS NOT NULL THEN ({per}) END")
+            only = "" if condition is None else f" FILTER (WHERE {condition})"
+            numerator, denominator = (self._sum(f"COALESCE(SUM({row}){only}, 0)") for row in (above, below))
+        else:
+            numerator, denominator = self._mean_of(definition.value, condition)
+        covariates = tuple(self._mean_of(c, condition) for c in definition.covariates)
+        sums = Sums(numerator, denominator, covariates)
+        self.pair(sums.variables)
+        if condition is None:
+            self._probe(name, definition.kind, definition.value, definition.non_negative)
+        return sums
+
+    def pair(self, variables: Iterable[str]) -> None:
+        """Ask for the covariances among some variables."""
+        self.pairs.update(combinations_with_replacement(sorted(set(variables)), 2))
+
+    def _probe(self, name: str, kind: str, expression: str, non_negative: bool) -> None:
+        """Count the rows that no such metric can have, on the way."""
+        row = self._row(expression)
+        if kind == "proportion":
+            self.probes[f"proportion {name}"] = f"COUNT(*) FILTER (WHERE {row} NOT IN (0, 1))"
+        elif non_negative:
+            self.probes[f"negative {name}"] = f"COUNT(*) FILTER (WHERE {row} < 0)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan:
+    """What the two-level query returned.
+
+    Attributes
+    ----------
+    table
+        Moments by arm.
+    rows
+        Rows by arm.
+    """
+
+    table: MomentTable
+    rows: Mapping[str, int]
+
+
+def population_sql(experiment: Experiment, columns: Mapping[str, str] | None = None) -> str:
+    """SELECT of the rows that count, with their arm as ``arm__``.
+
+    Parameters
+    ----------
+    experiment
+        The spec.
+    columns
+        Further expressions by name, over the columns of ``outcomes``.
+
+    Notes
+    -----
+    Exposures in a table of their own give each unit its arm and the time it first met it; rows from before that time are
+    left out (`jurat.experiments.validity` says whether that voids the comparison).
+    """
+    d, a = experiment.document.data, experiment.document.assignment
+    extra = "".join(f", ({expression}) AS {quoted(name)}" for name, expression in (columns or {}).items())
+    conditions = [] if experiment.document.population.where is None else [f"({experiment.document.population.where})"]
+    if d.exposures is None:
+        arm, source = quoted(a.arm), "outcomes"
+    else:
+        unit = quoted(a.unit)
+        first = f", MIN({quoted(d.time)}) AS first__" if d.time is not None else ""
+        exposed = f"SELECT {unit} AS unit__, MIN({quoted(a.arm)}) AS assigned__{first} FROM exposures GROUP BY {unit}"  # noqa: S608
+        source = f"outcomes INNER JOIN ({exposed}) AS exposed ON outcomes.{unit} = exposed.unit__"
+        arm = "exposed.assigned__"
+        if d.time is not None:
+            conditions.append(f"outcomes.{quoted(d.time)} >= exposed.first__")
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    return f"SELECT CAST({arm} AS VARCHAR) AS arm__{extra} FROM {source}{where}"  # noqa: S608 - names quoted, SQL of the spec checked
+
+
+def scan_sql(
+    experiment: Experiment,
+    layout: Layout,
+    *,
+    cluster: Sequence[str],
+    joint: bool,
+    strata: Mapping[str, str] | None = None,
+) -> str:
+    """Write the two-level query.
+
+    Parameters
+    ----------
+    experiment
+        The spec.
+    layout
+        The sums and the pairs whose covariance is wanted.
+    cluster
+        Columns that make a cluster; none where rows are independent.
+    joint
+        Whether the arms' sums stand side by side in one group.
+    strata
+        Further row-level columns that conditions of the layout speak of.
+    """
+    lower = lower_sql(experiment, layout, cluster=cluster, joint=joint, strata=strata)
+    names = _columns(layout, experiment, joint)
+    means = [f"AVG({v}) AS {_safe('m', v)}" for v in names]
+    spreads = [f"COVAR_SAMP({a}, {b}) AS {_safe('c', a, b)}" for a, b in _pairs(layout, experiment, joint)]
+    probes = [f"SUM(probe{i}) AS probe{i}" for i in range(len(layout.probes))]
+    unknown = ["SUM(unknown__) AS unknown__"]
+    group = "" if joint else "arm__, "
+    by = "" if joint else " GROUP BY arm__ ORDER BY arm__ NULLS FIRST"
+    rows = "n" if not joint else " + ".join(_joint_name(arm, "n") for arm in experiment.document.assignment.arms)
+    head = f"SELECT {group}COUNT(*) AS clusters__, SUM({rows}) AS rows__, "
+    return f"WITH cluster_level AS ({lower})\n{head}{', '.join([*means, *spreads, *probes, *unknown])} FROM cluster_level{by}"
+
+
+def lower_sql(
+    experiment: Experiment,
+    layout: Layout,
+    *,
+    cluster: Sequence[str],
+    joint: bool,
+    strata: Mapping[str, str] | None = None,
+    keys: Sequence[str] = (),
+) -> str:
+    """Write the lower level alone: one row per cluster (and arm, and key) with its sums."""
+    columns = {name: f"CAST(({e}) AS DOUBLE)" for name, e in layout.row_expressions.items()}
+    columns |= {f"k{i}__": quoted(c) for i, c in enumerate(cluster)} | dict(strata or {})
+    rows = population_sql(experiment, columns)
+    arms = list(experiment.document.assignment.arms)
+    if joint:
+        sums = [f"{_only(s, arm)} AS {_joint_name(arm, v)}" for arm in arms for v, s in layout.sums.items()]
+    else:
+        sums = [f"{s} AS {v}" for v, s in layout.sums.items()]
+    sums += [f"{probe} AS probe{i}" for i, probe in enumerate(layout.probes.values())]
+    missing = " OR ".join(["arm__ IS NULL", *(f"k{i}__ IS NULL" for i in range(len(cluster)))])
+    sums.append(f"COUNT(*) FILTER (WHERE {missing}) AS unknown__")
+    group = ([] if joint else ["arm__"]) + [f"k{i}__" for i in range(len(cluster))] + list(keys)
+    if not cluster:
+        # Rows are independent: each is a cluster of one. A number of its own keeps the query in one shape.
+        rows = f"SELECT rows_of.*, ROW_NUMBER() OVER () AS k0__ FROM ({rows}) AS rows_of"  # noqa: S608
+        group.append("k0__")
+    return f"SELECT {', '.join([*group, *sums])} FROM ({rows}) AS row_level GROUP BY {', '.join(group)}"  # noqa: S608
+
+
+def _joint_name(arm: str, variable: str) -> str:
+    return quoted(f"{arm}/{variable}")
+
+
+def _only(aggregate: str, arm: str) -> str:
+    """Limit an aggregate to the rows of one arm; the arm's name is a literal, its quotes doubled."""
+    literal = exp.Literal.string(arm).sql("duckdb")
+    condition = f"arm__ = {literal}"
+    if " FILTER (WHERE " in aggregate:
+        return aggregate.replace(" FILTER (WHERE ", f" FILTER (WHERE {condition} AND ", 1)
+    if aggregate.startswith("COALESCE("):
+        return aggregate.replace("), 0)", f") FILTER (WHERE {condition}), 0)", 1)
+    return f"{aggregate} FILTER (WHERE {condition})"
+
+
+def _columns(layout: Layout, experiment: Experiment, joint: bool) -> list[str]:
+    if not joint:
+        return list(layout.sums)
+    return [_joint_name(arm, v) for arm in experiment.document.assignment.arms for v in layout.sums]
+
+
+def _pairs(layout: Layout, experiment: Experiment, joint: bool) -> list[tuple[str, str]]:
+    if not joint:
+        return sorted(layout.pairs)
+    arms = list(experiment.document.assignment.arms)
+    found = set()
+    for a, b in layout.pairs:
+        for first in arms:
+            for second in arms:
+                found.add(tuple(sorted((_joint_name(first, a), _joint_name(second, b)))))
+    return sorted((a, b) for a, b in found)
+
+
+def _safe(kind: str, *names: str) -> str:
+    return quoted("|".join([kind, *(n.strip('"').replace('""', '"') for n in names)]))
+
+
+def moment_table(
+    experiment: Experiment,
+    data: ExperimentData,
+    layout: Layout,
+    *,
+    cluster: Sequence[str] | None = None,
+    joint: bool = False,
+    strata: Mapping[str, str] | None = None,
+) -> Scan:
+    """Run the two-level query and check what came back.
+
+    Parameters
+    ----------
+    experiment, data, layout
+        The spec, its rows, the sums wanted.
+    cluster
+        Columns of the cluster; the spec's by default.
+    joint
+        As in `scan_sql`.
+    strata
+        As in `scan_sql`.
+
+    Raises
+    ------
+    DataError
+        Where an arm is missing or unknown, a cluster or arm is null, or a metric holds values it cannot have.
+    """
+    keys = cluster if cluster is not None else ([] if experiment.cluster is None else [experiment.cluster])
+    sql = scan_sql(experiment, layout, cluster=keys, joint=joint, strata=strata)
+    result = data.engine.query(sql)
+    rows = result.to_pylist()
+    _check_probes(experiment, layout, rows)
+    names = tuple(layout.sums)
+    arms = tuple(experiment.document.assignment.arms)
+    if joint:
+        flat = tuple(f"{arm}/{v}" for arm in arms for v in names)
+        quoted_names = {name: _joint_name(*name.split("/", 1)) for name in flat}
+        group = _moments(rows[0], flat, quoted_names)
+        counted = {arm: _rows_of(group, f"{arm}/n") for arm in arms}
+        _check_arms(experiment, {arm: n for arm, n in counted.items() if n})
+        return Scan(table=MomentTable(groups={"": group}, arms=arms, joint=True), rows=counted)
+    _check_arms(experiment, {row["arm__"]: int(row["rows__"]) for row in rows})
+    groups = {row["arm__"]: _moments(row, names, {n: n for n in names}) for row in rows}
+    table = MomentTable(groups={arm: groups[arm] for arm in arms}, arms=arms)
+    return Scan(table=table, rows={arm: groups[arm].rows for arm in arms})
+
+
+def _rows_of(group: Moments, name: str) -> int:
+    return round(float(group.mean[group.names.index(name)]) * group.clusters)
+
+
+def _moments(row: Mapping[str, Any], names: Sequence[str], written: Mapping[str, str]) -> Moments:
+    size = len(names)
+    spread = np.full((size, size), np.nan)
+    for i, a in enumerate(names):
+        for j, b in enumerate(names):
+            first, second = sorted((written[a], written[b]))
+            key = _safe("c", first, second)[1:-1].replace('""', '"')
+            if key in row:
+                # One cluster has no covariance; zero stands in and the single cluster is refused downstream.
+                spread[i, j] = 0.0 if row[key] is None else row[key]
+    means = np.array([row[_safe("m", written[n])[1:-1].replace('""', '"')] for n in names], dtype=np.float64)
+    return Moments(
+        names=tuple(names), clusters=int(row["clusters__"]), rows=int(row["rows__"]), mean=means, covariance=spread
+    )
+
+
+def _check_arms(experiment: Experiment, rows: Mapping[Any, int]) -> None:
+    arms = experiment.document.assignment.arms
+    for arm, count in rows.items():
+        if arm not in arms:
+            raise DataError(
+                "the data hold an arm that the spec does not know",
+                seen=f"{arm!r} with {count:,} rows; the spec has {', '.join(arms)}",
+                next_step="name it in assignment.arms with its planned share, or leave it out by population.where",
+            )
+    for arm in arms:
+        if not rows.get(arm):
+            raise DataError(
+                f"the arm {arm} has no rows",
+                seen=", ".join(f"{k}: {v:,}" for k, v in rows.items()) or "no rows at all",
+                next_step="bring its rows, or mend population.where or the name of the arm",
+            )
+
+
+def _check_probes(experiment: Experiment, layout: Layout, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Say which metric holds what it cannot hold; sums over such rows would be numbers about nothing."""
+    unknown = sum(int(row["unknown__"] or 0) for row in rows)
+    if unknown:
+        names = [experiment.document.assignment.arm] + ([experiment.cluster] if experiment.cluster else [])
+        raise DataError(
+            f"{unknown:,} rows have no {' or no '.join(names)}",
+            seen=f"{unknown:,} rows with null there",
+            next_step="say whom they belong to, or leave them out by population.where and report how many",
+        )
+    for i, name in enumerate(layout.probes):
+        bad = sum(int(row[f"probe{i}"] or 0) for row in rows)
+        kind, metric = name.split(" ", 1)
+        if bad:
+            what = "neither 0 nor 1" if kind == "proportion" else "below 0"
+            raise DataError(
+                f"the metric {metric} holds values that it cannot have",
+                seen=f"{bad:,} rows {what}",
+                next_step="mend the rows or the metric's SQL",
+            )
+    for row in rows:
+        for key, value in row.items():
+            if key.startswith("m|") and (value is None or not np.isfinite(value)):
+                raise DataError(
+                    "a metric holds values that are not finite",
+                    seen=f"a sum over the arm {row.get('arm__', '')} is {value}",
+                    next_step="leave unknown values null; NaN and infinity are no measurements",
+                )
+
+
+def cluster_sums(
+    experiment: Experiment, data: ExperimentData, sums: Sums, layout: Layout, *, cluster: Sequence[str] | None = None
+) -> pa.Table:
+    """Per-cluster sums of one metric, for estimators that need each cluster: one row per arm and cluster.
+
+    Returns
+    -------
+    pyarrow.Table
+        Columns ``arm__``, the cluster's keys ``k0__``…, and the metric's variables, ordered by arm and cluster.
+    """
+    keys = cluster if cluster is not None else ([] if experiment.cluster is None else [experiment.cluster])
+    lower = lower_sql(experiment, layout, cluster=keys, joint=False)
+    order = ", ".join(["arm__", *(f"k{i}__" for i in range(max(len(keys), 1)))])
+    wanted = ", ".join([order, *sums.variables])
+    return data.engine.query(f"SELECT {wanted} FROM ({lower}) AS cluster_level ORDER BY {order}")  # noqa: S608
+
+
+def stratum_condition(column: str, value: Any) -> str:
+    """Write that a stratum column has a value, with the value as a literal."""
+    if value is None:
+        return f"{quoted(column)} IS NULL"
+    return f"{quoted(column)} = {exp.convert(str(value)).sql('duckdb')}"
+
+
+def used_columns(experiment: Experiment, name: str) -> frozenset[str]:
+    """Columns that a metric is computed from."""
+    definition = experiment.metric(name)
+    parts = [definition.value, *definition.covariates, *([definition.per] if definition.per else [])]
+    return frozenset().union(*(expression_columns(p, place=name) for p in parts))
