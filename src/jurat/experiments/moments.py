@@ -52,9 +52,13 @@ class Sums:
         """The metric's level on an arm."""
         return ratio_of(table, arm, self.numerator, self.denominator)
 
+    def kept_covariates(self, table: MomentTable, treatment: str, control: str) -> list[tuple[str, str]]:
+        """Covariates that hold something on both arms."""
+        return [(x, d) for x, d in self.covariates if table.mean(treatment, d) != 0 and table.mean(control, d) != 0]
+
     def covariate_values(self, table: MomentTable, treatment: str, control: str) -> list[tuple[Functional, Functional]]:
-        """Each covariate on the two arms; one that holds nothing on an arm is left out."""
-        kept = [(x, d) for x, d in self.covariates if table.mean(treatment, d) != 0 and table.mean(control, d) != 0]
+        """Each kept covariate on the two arms."""
+        kept = self.kept_covariates(table, treatment, control)
         return [(ratio_of(table, treatment, x, d), ratio_of(table, control, x, d)) for x, d in kept]
 
 
