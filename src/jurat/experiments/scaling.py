@@ -259,7 +259,7 @@ def scaling_study(
     >>> runs = pa.table({"parameters": N, "tokens": D, "loss": L})
     >>> study = scaling_study(runs, tokens="tokens", replicates=100, predict=[(70e9, 1.4e12)])
     >>> round(study.predictions[0].curve.value, 1)
-    2.0
+    1.9
     """
     _check_options(tokens, flop, drop_highest, hold_out, (predict, budget), replicates, level)
     everything = training_runs(table, parameters, tokens, flop, loss, cluster)

@@ -310,6 +310,9 @@ def load_spec(path: Path) -> Experiment:
     if document.population.where is not None:
         expression_columns(document.population.where, place=f"{name}, population.where")
     claims = _claims(document, name)
+    lost = document.trade_off.lost
+    if lost is not None and lost not in document.metrics:
+        raise UnknownName("metric", lost, document.metrics, place=f"{name}, trade_off.lost")
     _check_dependence(document, name)
     return Experiment(path=path, sha256=read.sha256, document=document, claims=claims)
 

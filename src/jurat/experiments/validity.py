@@ -25,6 +25,8 @@ __all__ = ["ValidityCheck", "run_checks"]
 
 Status = Literal["passed", "failed", "not assessed"]
 _SHOWN = 4
+_CONCENTRATION = 400.0
+"""Prior of the sequential split test: tuned to deviations of a few per cent, the size that real mismatches have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +120,7 @@ def _sample_ratio(card: Scorecard) -> ValidityCheck:
     fixed = sample_ratio(
         {arm: int(n) for arm, n in zip(arms, running[-1], strict=True)}, shares, alpha=a.srm_alpha, unit=a.unit
     )
-    anytime = sequential_sample_ratio_p(running, [shares[arm] for arm in arms])
+    anytime = sequential_sample_ratio_p(running, [shares[arm] for arm in arms], concentration=_CONCENTRATION)
     monitored = experiment.document.inference.method == "confidence_sequence"
     p = float(anytime[-1]) if monitored else fixed.p_value
     passed = p is not None and p >= a.srm_alpha

@@ -9,8 +9,9 @@ clusters are the units of every standard error by construction.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ from jurat.stats.result import Interval
 
 __all__ = [
     "Functional", "MomentTable", "Moments", "adjusted_difference", "covariance", "functional_interval", "joint_covariance",
-    "ratio_of", "variance_and_df",
+    "ratio_of", "smooth", "variance_and_df",
 ]  # fmt: skip
 
 Floats = npt.NDArray[np.float64]
@@ -199,6 +200,42 @@ def ratio_of(table: MomentTable, arm: str, numerator: str, denominator: str) -> 
         raise ZeroDivisionError(f"the denominator {denominator} of {arm} is zero")
     value = above / below
     return Functional(value, {(arm, numerator): 1 / below, (arm, denominator): -value / below})
+
+
+def smooth(table: MomentTable, keys: Sequence[Key], function: Callable[[npt.NDArray[Any]], Any]) -> Functional:
+    r"""Take any analytic function of the means as a functional; its gradient is exact to rounding.
+
+    Parameters
+    ----------
+    table
+        The moments.
+    keys
+        The (arm, variable) whose means the function takes, in order.
+    function
+        From an array of shape (keys,) to a number, built of arithmetic that works on complex numbers.
+
+    Notes
+    -----
+    Complex-step derivative: :math:`f'(x) = \mathrm{Im} f(x + ih) / h` with :math:`h = 10^{-30}`, free of cancellation.
+
+    References
+    ----------
+    Squire, W. and Trapp, G. (1998). Using complex variables to estimate derivatives of real functions. SIAM Review 40.
+
+    Examples
+    --------
+    >>> m = Moments.from_clusters({"s": [1.0, 3.0], "d": [2.0, 2.0]})
+    >>> f = smooth(MomentTable(groups={"a": m}, arms=("a",)), [("a", "s"), ("a", "d")], lambda x: x[0] / x[1])
+    >>> f.value, f.gradient
+    (1.0, {('a', 's'): 0.5, ('a', 'd'): -0.5})
+    """
+    means = np.array([table.mean(*key) for key in keys])
+    gradient: dict[Key, float] = {}
+    for i, key in enumerate(keys):
+        stepped = means.astype(np.complex128)
+        stepped[i] += 1e-30j
+        gradient[key] = gradient.get(key, 0.0) + float(np.imag(function(stepped))) / 1e-30
+    return Functional(float(function(means)), gradient)
 
 
 def covariance(table: MomentTable, first: Functional, second: Functional) -> dict[str, float]:
