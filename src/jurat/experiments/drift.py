@@ -75,7 +75,7 @@ def drift(experiment: Experiment, data: ExperimentData, metric: str, treatment: 
         return None
     day = f"CAST(CAST({quoted(time)} AS DATE) AS VARCHAR)"
     rows = population_sql(experiment, {"s__": day})
-    days = [r["s"] for r in data.query(f"SELECT s__ AS s FROM ({rows}) AS r GROUP BY s__ ORDER BY s__")]  # noqa: S608
+    days = [r["s"] for r in data.query(f"SELECT s__ AS s FROM ({rows}) AS r GROUP BY s__ ORDER BY s__")]
     if any(d is None for d in days) or len(days) < 3:
         return None
     size = 1 if len(days) <= MOST_PERIODS else 7

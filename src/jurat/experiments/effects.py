@@ -394,5 +394,5 @@ def spans_arms(experiment: Experiment, data: ExperimentData) -> bool:
     if experiment.cluster is None or (experiment.cluster == a.unit and a.design != "shadow"):
         return False
     rows = population_sql(experiment, {"k__": quoted(experiment.cluster)})
-    sql = f"SELECT COUNT(*) AS n FROM (SELECT k__ FROM ({rows}) AS r GROUP BY k__ HAVING MIN(arm__) <> MAX(arm__)) AS x"  # noqa: S608
+    sql = f"SELECT COUNT(*) AS n FROM (SELECT k__ FROM ({rows}) AS r GROUP BY k__ HAVING MIN(arm__) <> MAX(arm__)) AS x"
     return int(data.query(sql)[0]["n"]) > 0

@@ -20,10 +20,13 @@ from sqlglot import exp
 
 from jurat.errors import DataError
 from jurat.experiments.data import ExperimentData, quoted
-from jurat.experiments.spec import Experiment, expression_columns
+from jurat.experiments.spec import Experiment
 from jurat.stats.moments import Functional, Moments, MomentTable, ratio_of
 
-__all__ = ["Layout", "Scan", "Sums", "cluster_sums", "moment_table", "population_sql", "scan_sql"]
+__all__ = [
+    "Aggregate", "Layout", "Scan", "Sums", "cluster_sums", "lower_sql", "moment_table", "population_sql", "scan_sql",
+    "stratum_condition",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,42 @@ class Sums:
         return [(ratio_of(table, treatment, x, d), ratio_of(table, control, x, d)) for x, d in kept]
 
 
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """One per-cluster sum, in the two forms it takes: over the rows of a cluster, and of a single row.
+
+    Attributes
+    ----------
+    kind
+        ``"rows"`` counts rows, ``"known"`` those where an expression is known, ``"sum"`` adds the expression up.
+    row
+        Name of the row-level expression; empty for ``"rows"``.
+    condition
+        Limits the rows; ``None`` for all.
+    """
+
+    kind: str
+    row: str = ""
+    condition: str | None = None
+
+    def grouped(self, further: str | None = None) -> str:
+        """SQL over the rows of a group."""
+        conditions = [c for c in (self.condition, further) if c is not None]
+        only = f" FILTER (WHERE {' AND '.join(conditions)})" if conditions else ""
+        if self.kind == "rows":
+            return f"COUNT(*){only}"
+        return f"COUNT({self.row}){only}" if self.kind == "known" else f"COALESCE(SUM({self.row}){only}, 0)"
+
+    def single(self, further: str | None = None) -> str:
+        """SQL of one row."""
+        conditions = [c for c in (self.condition, further) if c is not None]
+        if self.kind != "rows":
+            conditions.append(f"{self.row} IS NOT NULL")
+        value = self.row if self.kind == "sum" else "CAST(1 AS DOUBLE)"
+        zero = "CAST(0 AS DOUBLE)"
+        return f"CASE WHEN {' AND '.join(conditions)} THEN {value} ELSE {zero} END" if conditions else value
+
+
 class Layout:
     """Which sums a query takes, each once however many metrics use it.
 
@@ -73,7 +112,7 @@ class Layout:
 
     def __init__(self, data: ExperimentData) -> None:
         self._complete = data.complete
-        self.sums: dict[str, str] = {"n": "COUNT(*)"}
+        self.sums: dict[str, Aggregate] = {"n": Aggregate("rows")}
         self.row_expressions: dict[str, str] = {}
         self.pairs: set[tuple[str, str]] = {("n", "n")}
         self.probes: dict[str, str] = {}
@@ -87,7 +126,7 @@ class Layout:
         self.row_expressions[name] = expression
         return name
 
-    def _sum(self, aggregate: str) -> str:
+    def _sum(self, aggregate: Aggregate) -> str:
         for name, known in self.sums.items():
             if known == aggregate:
                 return name
@@ -98,11 +137,10 @@ class Layout:
     def _mean_of(self, expression: str, condition: str | None) -> tuple[str, str]:
         """Sum and count of the rows where an expression is known."""
         row = self._row(expression)
-        only = "" if condition is None else f" FILTER (WHERE {condition})"
-        total = self._sum(f"COALESCE(SUM({row}){only}, 0)")
-        if condition is None and self._never_null(expression):
-            return total, "n"
-        return total, self._sum(f"COUNT({row}){only}")
+        total = self._sum(Aggregate("sum", row, condition))
+        if self._never_null(expression):
+            return total, "n" if condition is None else self._sum(Aggregate("rows", "", condition))
+        return total, self._sum(Aggregate("known", row, condition))
 
     def _never_null(self, expression: str) -> bool:
         """Whether a bare column is known to be complete; any larger expression may make a null."""
@@ -118,8 +156,7 @@ class Layout:
             # A row counts where both parts are known: half a ratio is no observation.
             above = self._row(f"CASE WHEN ({per}) IS NOT NULL THEN ({value}) END")
             below = self._row(f"CASE WHEN ({value}) IS NOT NULL THEN ({per}) END")
-            only = "" if condition is None else f" FILTER (WHERE {condition})"
-            numerator, denominator = (self._sum(f"COALESCE(SUM({row}){only}, 0)") for row in (above, below))
+            numerator, denominator = (self._sum(Aggregate("sum", row, condition)) for row in (above, below))
         else:
             numerator, denominator = self._mean_of(definition.value, condition)
         covariates = tuple(self._mean_of(c, condition) for c in definition.covariates)
@@ -137,9 +174,9 @@ class Layout:
         """Count the rows that no such metric can have, on the way."""
         row = self._row(expression)
         if kind == "proportion":
-            self.probes[f"proportion {name}"] = f"COUNT(*) FILTER (WHERE {row} NOT IN (0, 1))"
+            self.probes[f"proportion {name}"] = f"{row} NOT IN (0, 1)"
         elif non_negative:
-            self.probes[f"negative {name}"] = f"COUNT(*) FILTER (WHERE {row} < 0)"
+            self.probes[f"negative {name}"] = f"{row} < 0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,13 +218,13 @@ def population_sql(experiment: Experiment, columns: Mapping[str, str] | None = N
     else:
         unit = quoted(a.unit)
         first = f", MIN({quoted(d.time)}) AS first__" if d.time is not None else ""
-        exposed = f"SELECT {unit} AS unit__, MIN({quoted(a.arm)}) AS assigned__{first} FROM exposures GROUP BY {unit}"  # noqa: S608
+        exposed = f"SELECT {unit} AS unit__, MIN({quoted(a.arm)}) AS assigned__{first} FROM exposures GROUP BY {unit}"
         source = f"outcomes INNER JOIN ({exposed}) AS exposed ON outcomes.{unit} = exposed.unit__"
         arm = "exposed.assigned__"
         if d.time is not None:
             conditions.append(f"outcomes.{quoted(d.time)} >= exposed.first__")
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    return f"SELECT CAST({arm} AS VARCHAR) AS arm__{extra} FROM {source}{where}"  # noqa: S608 - names quoted, SQL of the spec checked
+    return f"SELECT CAST({arm} AS VARCHAR) AS arm__{extra} FROM {source}{where}"
 
 
 def scan_sql(
@@ -239,35 +276,35 @@ def lower_sql(
     columns = {name: f"CAST(({e}) AS DOUBLE)" for name, e in layout.row_expressions.items()}
     columns |= {f"k{i}__": quoted(c) for i, c in enumerate(cluster)} | dict(strata or {})
     rows = population_sql(experiment, columns)
-    arms = list(experiment.document.assignment.arms)
-    if joint:
-        sums = [f"{_only(s, arm)} AS {_joint_name(arm, v)}" for arm in arms for v, s in layout.sums.items()]
-    else:
-        sums = [f"{s} AS {v}" for v, s in layout.sums.items()]
-    sums += [f"{probe} AS probe{i}" for i, probe in enumerate(layout.probes.values())]
+    sums = _sums_sql(experiment, layout, joint=joint, single=not cluster)
     missing = " OR ".join(["arm__ IS NULL", *(f"k{i}__ IS NULL" for i in range(len(cluster)))])
-    sums.append(f"COUNT(*) FILTER (WHERE {missing}) AS unknown__")
-    group = ([] if joint else ["arm__"]) + [f"k{i}__" for i in range(len(cluster))] + list(keys)
     if not cluster:
-        # Rows are independent: each is a cluster of one. A number of its own keeps the query in one shape.
-        rows = f"SELECT rows_of.*, ROW_NUMBER() OVER () AS k0__ FROM ({rows}) AS rows_of"  # noqa: S608
-        group.append("k0__")
-    return f"SELECT {', '.join([*group, *sums])} FROM ({rows}) AS row_level GROUP BY {', '.join(group)}"  # noqa: S608
+        # Rows are independent: each is a cluster of one, and there is nothing to group.
+        probes = [f"CASE WHEN {p} THEN 1 ELSE 0 END AS probe{i}" for i, p in enumerate(layout.probes.values())]
+        unknown = f"CASE WHEN {missing} THEN 1 ELSE 0 END AS unknown__"
+        head = [*(["arm__"] if not joint else []), *keys]
+        return f"SELECT {', '.join([*head, *sums, *probes, unknown])} FROM ({rows}) AS row_level"
+    probes = [f"COUNT(*) FILTER (WHERE {p}) AS probe{i}" for i, p in enumerate(layout.probes.values())]
+    unknown = f"COUNT(*) FILTER (WHERE {missing}) AS unknown__"
+    group = [*(["arm__"] if not joint else []), *(f"k{i}__" for i in range(len(cluster))), *keys]
+    return (
+        f"SELECT {', '.join([*group, *sums, *probes, unknown])} FROM ({rows}) AS row_level GROUP BY {', '.join(group)}"
+    )
+
+
+def _sums_sql(experiment: Experiment, layout: Layout, *, joint: bool, single: bool) -> list[str]:
+    def sql(aggregate: Aggregate, further: str | None = None) -> str:
+        return aggregate.single(further) if single else aggregate.grouped(further)
+
+    if not joint:
+        return [f"{sql(s)} AS {v}" for v, s in layout.sums.items()]
+    # The arm's name is a literal of our own writing, its quotes doubled.
+    arms = {arm: f"arm__ = {exp.Literal.string(arm).sql('duckdb')}" for arm in experiment.document.assignment.arms}
+    return [f"{sql(s, only)} AS {_joint_name(arm, v)}" for arm, only in arms.items() for v, s in layout.sums.items()]
 
 
 def _joint_name(arm: str, variable: str) -> str:
     return quoted(f"{arm}/{variable}")
-
-
-def _only(aggregate: str, arm: str) -> str:
-    """Limit an aggregate to the rows of one arm; the arm's name is a literal, its quotes doubled."""
-    literal = exp.Literal.string(arm).sql("duckdb")
-    condition = f"arm__ = {literal}"
-    if " FILTER (WHERE " in aggregate:
-        return aggregate.replace(" FILTER (WHERE ", f" FILTER (WHERE {condition} AND ", 1)
-    if aggregate.startswith("COALESCE("):
-        return aggregate.replace("), 0)", f") FILTER (WHERE {condition}), 0)", 1)
-    return f"{aggregate} FILTER (WHERE {condition})"
 
 
 def _columns(layout: Layout, experiment: Experiment, joint: bool) -> list[str]:
@@ -419,9 +456,9 @@ def cluster_sums(
     """
     keys = cluster if cluster is not None else ([] if experiment.cluster is None else [experiment.cluster])
     lower = lower_sql(experiment, layout, cluster=keys, joint=False)
-    order = ", ".join(["arm__", *(f"k{i}__" for i in range(max(len(keys), 1)))])
+    order = ", ".join(["arm__", *(f"k{i}__" for i in range(len(keys)))])
     wanted = ", ".join([order, *sums.variables])
-    return data.engine.query(f"SELECT {wanted} FROM ({lower}) AS cluster_level ORDER BY {order}")  # noqa: S608
+    return data.engine.query(f"SELECT {wanted} FROM ({lower}) AS cluster_level ORDER BY {order}")
 
 
 def stratum_condition(column: str, value: Any) -> str:
@@ -429,10 +466,3 @@ def stratum_condition(column: str, value: Any) -> str:
     if value is None:
         return f"{quoted(column)} IS NULL"
     return f"{quoted(column)} = {exp.convert(str(value)).sql('duckdb')}"
-
-
-def used_columns(experiment: Experiment, name: str) -> frozenset[str]:
-    """Columns that a metric is computed from."""
-    definition = experiment.metric(name)
-    parts = [definition.value, *definition.covariates, *([definition.per] if definition.per else [])]
-    return frozenset().union(*(expression_columns(p, place=name) for p in parts))

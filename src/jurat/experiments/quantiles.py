@@ -53,7 +53,7 @@ class ArmQuantiles:
         """The quantile at a share in [0, 1]."""
         if share not in self._values:
             # The share is our own number, bound as a parameter; engines want it constant.
-            sql = f"SELECT QUANTILE_CONT(v__, $share) AS v FROM ({self._rows}) AS r WHERE arm__ = $arm AND v__ IS NOT NULL"  # noqa: S608
+            sql = f"SELECT QUANTILE_CONT(v__, $share) AS v FROM ({self._rows}) AS r WHERE arm__ = $arm AND v__ IS NOT NULL"
             self._values[share] = float(self.data.query(sql, share=share, arm=self.arm)[0]["v"])
         return self._values[share]
 
@@ -68,7 +68,7 @@ class ArmQuantiles:
                 else f"SELECT CAST(SUM({below}) AS DOUBLE) AS s, CAST(COUNT(*) AS DOUBLE) AS d"
             )
             sql = (
-                f"WITH c AS ({inner} FROM ({self._rows}) AS r WHERE arm__ = $arm AND v__ IS NOT NULL{group}) "  # noqa: S608
+                f"WITH c AS ({inner} FROM ({self._rows}) AS r WHERE arm__ = $arm AND v__ IS NOT NULL{group}) "
                 "SELECT COUNT(*) AS g, SUM(d) AS n, AVG(s) AS ms, AVG(d) AS md, COVAR_SAMP(s, s) AS ss, "
                 "COVAR_SAMP(s, d) AS sd, COVAR_SAMP(d, d) AS dd FROM c"
             )

@@ -132,7 +132,7 @@ def _categories(experiment: Experiment, data: ExperimentData, stratifier: str) -
     rows = population_sql(experiment, {"s__": f"CAST({quoted(stratifier)} AS VARCHAR)"})
     found = data.query(
         f"SELECT s__ AS s FROM ({rows}) AS r GROUP BY s__ ORDER BY s__ NULLS LAST LIMIT {MOST_STRATA + 1}"
-    )  # noqa: S608
+    )
     if len(found) > MOST_STRATA:
         raise DataError(
             f"the stratifier {stratifier} has more than {MOST_STRATA} values",

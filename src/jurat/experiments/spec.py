@@ -408,7 +408,7 @@ def expression_columns(expression: str, *, place: str) -> frozenset[str]:
     """
     try:
         # Parsed and inspected, never run in this form.
-        tree = sqlglot.parse_one(f"SELECT {expression} AS v FROM t", read="duckdb")  # noqa: S608
+        tree = sqlglot.parse_one(f"SELECT {expression} AS v FROM t", read="duckdb")
     except sqlglot.errors.SqlglotError as error:
         raise SpecError(f"{place}: not an SQL expression", seen=expression, next_step="mend it") from error
     whole = isinstance(tree, exp.Select) and len(tree.expressions) == 1 and tree.args.get("where") is None

@@ -108,8 +108,8 @@ def _sample_ratio(card: Scorecard) -> ValidityCheck:
     source, arm = _units(card)
     unit, day = quoted(a.unit), _day(experiment) if experiment.document.data.exposures is not None else None
     key = "MIN(" + (day or "''") + ")"
-    first = f"SELECT {unit} AS u, MIN(CAST({arm} AS VARCHAR)) AS a, {key} AS day FROM {source} GROUP BY {unit}"  # noqa: S608
-    rows = card.data.query(f"SELECT day, a, COUNT(*) AS n FROM ({first}) AS f GROUP BY day, a ORDER BY day, a")  # noqa: S608
+    first = f"SELECT {unit} AS u, MIN(CAST({arm} AS VARCHAR)) AS a, {key} AS day FROM {source} GROUP BY {unit}"
+    rows = card.data.query(f"SELECT day, a, COUNT(*) AS n FROM ({first}) AS f GROUP BY day, a ORDER BY day, a")
     arms, shares = list(a.arms), experiment.shares()
     days = sorted({row["day"] for row in rows})
     counts = np.zeros((len(days), len(arms)))
@@ -145,15 +145,15 @@ def _exposure(card: Scorecard) -> ValidityCheck:
     if d.exposures is None or d.time is None:
         return _not_assessed("exposure", "the spec names no exposures with a time (data.exposures, data.time)")
     unit, time = quoted(a.unit), quoted(d.time)
-    first = f"SELECT {unit} AS u, MIN({time}) AS t FROM exposures GROUP BY {unit}"  # noqa: S608
+    first = f"SELECT {unit} AS u, MIN({time}) AS t FROM exposures GROUP BY {unit}"
     where = (
         ""
         if card.experiment.document.population.where is None
         else f" WHERE {card.experiment.document.population.where}"
     )
-    rows = f"SELECT {unit} AS unit__, {time} AS time__ FROM outcomes{where}"  # noqa: S608
+    rows = f"SELECT {unit} AS unit__, {time} AS time__ FROM outcomes{where}"
     sql = (
-        f"SELECT COUNT(*) AS n, COUNT(*) FILTER (WHERE f.u IS NULL) AS never, "  # noqa: S608
+        f"SELECT COUNT(*) AS n, COUNT(*) FILTER (WHERE f.u IS NULL) AS never, "
         f"COUNT(*) FILTER (WHERE o.time__ < f.t) AS early, COUNT(*) FILTER (WHERE o.time__ IS NULL) AS timeless "
         f"FROM ({rows}) AS o LEFT JOIN ({first}) AS f ON o.unit__ = f.u"
     )
@@ -181,7 +181,7 @@ def _multiple_exposure(card: Scorecard) -> ValidityCheck:
     source, arm = _units(card)
     unit = quoted(a.unit)
     sql = (
-        f"SELECT COUNT(*) AS units, COUNT(*) FILTER (WHERE lo <> hi) AS both, "  # noqa: S608
+        f"SELECT COUNT(*) AS units, COUNT(*) FILTER (WHERE lo <> hi) AS both, "
         f"MIN(u) FILTER (WHERE lo <> hi) AS example FROM (SELECT {unit} AS u, MIN({arm}) AS lo, MAX({arm}) AS hi "
         f"FROM {source} GROUP BY {unit}) AS x"
     )
@@ -208,7 +208,7 @@ def _fingerprint(card: Scorecard) -> ValidityCheck:
     rows = population_sql(card.experiment, {**parts, "day__": day or "''"})
     group = ", ".join(["arm__", *parts])
     sql = (
-        f"SELECT {group}, COUNT(*) AS n, MIN(day__) AS first, MAX(day__) AS last FROM ({rows}) AS r "  # noqa: S608
+        f"SELECT {group}, COUNT(*) AS n, MIN(day__) AS first, MAX(day__) AS last FROM ({rows}) AS r "
         f"GROUP BY {group} ORDER BY {group}"
     )
     found = card.data.query(sql)
@@ -258,7 +258,7 @@ def _contamination(card: Scorecard) -> ValidityCheck:
     key = quoted(shared[0])
     rows = population_sql(card.experiment, {"id__": key})
     sql = (
-        f"SELECT arm__, COUNT(*) AS n, COUNT(t.id__) AS used FROM ({rows}) AS r "  # noqa: S608
+        f"SELECT arm__, COUNT(*) AS n, COUNT(t.id__) AS used FROM ({rows}) AS r "
         f"LEFT JOIN (SELECT DISTINCT {key} AS id__ FROM training) AS t ON r.id__ = t.id__ GROUP BY arm__ ORDER BY arm__"
     )
     found = card.data.query(sql)
@@ -291,7 +291,7 @@ def _judge_anchor(card: Scorecard) -> ValidityCheck:
         return _not_assessed("judge_anchor", f"the anchor table lacks {', '.join(missing)}")
     day = f"CAST(CAST({quoted(time)} AS DATE) AS VARCHAR)"
     rows = card.data.query(
-        f"SELECT {day} AS day, CAST(item AS VARCHAR) AS item, AVG(CAST(score AS DOUBLE)) AS score FROM anchor "  # noqa: S608
+        f"SELECT {day} AS day, CAST(item AS VARCHAR) AS item, AVG(CAST(score AS DOUBLE)) AS score FROM anchor "
         "GROUP BY day, item ORDER BY item, day"
     )
     days = sorted({row["day"] for row in rows})

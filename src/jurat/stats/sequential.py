@@ -1,114 +1,141 @@
-"""How sure can one be when one looks every day?
+"""How sure can one be of an effect that is looked at again and again?
 
-Asymptotic confidence sequences: intervals that hold at all looks together, so that stopping at any of them, for any reason,
-keeps the error. The price is width; it is smallest around a number of units that is fixed beforehand. In clustered designs
-the units are the clusters.
+An interval made for one look fails when the data are watched: with a look a day for four weeks, a 95 % interval leaves
+out the truth at some look about one time in six. The asymptotic confidence sequence (Waudby-Smith et al., 2021) holds at
+all looks together, for any estimator with a standard error; `always_valid_p` is the p-value that goes with it, and
+`mixture_sprt` the test of two means from which the idea came. All three rest on a large-sample approximation, so they
+keep silent below `MINIMUM_CLUSTERS` independent units.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from jurat.stats.interval import Side, tail_probability
+from jurat.stats.mean import Floats, undefined
 from jurat.stats.result import Interval, Test
 
 __all__ = [
-    "MINIMUM_UNITS", "always_valid_p", "confidence_sequence", "mixture_precision", "mixture_sprt", "sequence_half_width",
-]  # fmt: skip
+    "MINIMUM_CLUSTERS",
+    "always_valid_p",
+    "confidence_sequence",
+    "mixture_precision",
+    "mixture_sprt",
+    "sequence_half_width",
+]
 
-MINIMUM_UNITS = 100
-"""Below this many independent units, the asymptotics of the sequence are not trusted."""
+MINIMUM_CLUSTERS = 100
+"""Independent units below which the approximation is not trusted, and no bound is given."""
+
+_LARGEST_EXPONENT = 700.0
+"""A likelihood ratio is reported up to exp of this: beyond, double precision has no number for it."""
 
 
-def _check(level: float, planned_n: float) -> float:
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie in (0, 1), got {level!r}")
-    if not (math.isfinite(planned_n) and planned_n > 0):
-        raise ValueError(f"planned_n must be a positive number of units, got {planned_n!r}")
-    return 1 - level
-
-
-def mixture_precision(planned_n: float, *, level: float = 0.95) -> float:
-    r"""Precision of the mixture that makes the sequence narrowest at a planned number of units.
+def mixture_precision(planned_n: float, *, level: float = 0.95, side: Side = "two-sided") -> float:
+    """Tuning parameter rho of the confidence sequence: narrowest where the experiment is planned to end.
 
     Parameters
     ----------
     planned_n
-        Independent units at which the sequence shall be narrowest.
+        Independent units (clusters, where units come in clusters) at which the sequence shall be tight. It must be
+        fixed beforehand; a poor guess costs width, never coverage.
     level
-        Coverage over all looks.
+        Coverage at all looks together; of the one bound where ``side`` is not ``"two-sided"``, then above 0.5.
+    side
+        ``"two-sided"``, ``"lower"`` or ``"upper"``.
 
     Raises
     ------
     ValueError
-        For a level outside (0, 1) or no units.
+        Where ``planned_n`` is not positive, or ``level`` or ``side`` is not possible.
 
     Notes
     -----
-    :math:`\rho = \sqrt{(-2\ln\alpha + \ln(1 - 2\ln\alpha)) / n^*}`.
+    :math:`\\rho = \\sqrt{(-2\\ln\\alpha + \\ln(1 - 2\\ln\\alpha)) / N^*}`, an approximation to the exact optimum in
+    Lambert's function. A one-sided bound at :math:`\\alpha` takes the :math:`\\rho` of the two-sided sequence at
+    :math:`2\\alpha`.
 
     References
     ----------
-    Waudby-Smith, I., Arbour, D., Sinha, R., Kennedy, E. H. and Ramdas, A. (2021). Time-uniform central limit theory and
-    asymptotic confidence sequences. arXiv:2103.06476.
+    Waudby-Smith, I., Arbour, D., Sinha, R., Kennedy, E. H. and Ramdas, A. (2021). Time-uniform central limit theory
+    and asymptotic confidence sequences. arXiv 2103.06476, appendix B.
 
     Examples
     --------
-    >>> round(mixture_precision(5000), 10)
+    >>> round(mixture_precision(5_000), 10)
     0.0398400668
     """
-    alpha = _check(level, planned_n)
-    return math.sqrt((-2 * math.log(alpha) + math.log(1 - 2 * math.log(alpha))) / planned_n)
+    alpha = tail_probability(level, side) * 2
+    if alpha >= 1:
+        raise ValueError(f"level of a one-sided sequence must lie in (0.5, 1), got {level!r}")
+    if not (math.isfinite(planned_n) and planned_n > 0):
+        raise ValueError(f"planned_n must be a positive number of independent units, got {planned_n!r}")
+    return math.sqrt((-2 * math.log(alpha) + math.log1p(-2 * math.log(alpha))) / planned_n)
 
 
 def sequence_half_width(
-    variance: npt.ArrayLike, n: npt.ArrayLike, rho: float, *, level: float = 0.95
-) -> npt.NDArray[np.float64]:
-    r"""Half-width of the asymptotic confidence sequence at each look.
+    variance: npt.ArrayLike, n: npt.ArrayLike, rho: float, *, level: float = 0.95, side: Side = "two-sided"
+) -> Floats:
+    """Distance from the estimate to the bound of the confidence sequence at every look.
 
     Parameters
     ----------
     variance
-        Variance of one unit's contribution at each look; broadcasts with ``n``.
+        Variance of one independent unit's contribution: the squared standard error times ``n``. Broadcast with ``n``.
     n
         Independent units at each look, positive.
     rho
-        Precision of the mixture, from `mixture_precision`.
-    level
-        Coverage over all looks.
+        From `mixture_precision`; the same at every look.
+    level, side
+        As in `mixture_precision`.
 
     Returns
     -------
     numpy.ndarray
-        Half-widths.
+        Half-widths in the broadcast shape of ``variance`` and ``n``.
 
     Raises
     ------
     ValueError
-        For a negative variance or no units.
+        Where a variance is negative, an ``n`` or ``rho`` is not positive, or ``level`` or ``side`` is not possible.
 
     Notes
     -----
-    :math:`\sqrt{\sigma^2 \frac{2 (n\rho^2 + 1)}{n^2\rho^2} \ln\frac{\sqrt{n\rho^2 + 1}}{\alpha}}`.
+    Two-sided, the normal mixture boundary
+
+    .. math::
+        \\hat\\sigma \\sqrt{\\frac{2(n\\rho^2 + 1)}{n^2\\rho^2}
+        \\ln\\frac{\\sqrt{n\\rho^2 + 1}}{\\alpha}};
+
+    one-sided, where the mixture has its weight on one side of zero only, the logarithm is of
+    :math:`1 + \\sqrt{n\\rho^2 + 1}/(2\\alpha)`.
 
     References
     ----------
-    Waudby-Smith, I. et al. (2021). arXiv:2103.06476, theorem 2.2.
+    Waudby-Smith et al. (2021), arXiv 2103.06476, theorem 2.2 and, for one side, appendix B. Robbins, H. (1970).
+    Statistical methods related to the law of the iterated logarithm. Annals of Mathematical Statistics 41, 1397–1409.
 
     Examples
     --------
-    >>> float(sequence_half_width(1.0, 5000, mixture_precision(5000)).round(6))
-    0.042924
+    >>> sequence_half_width(1.0, [100, 1_000, 10_000], mixture_precision(5_000)).round(4).tolist()
+    [0.6694, 0.1064, 0.0306]
     """
-    v, count = np.asarray(variance, dtype=np.float64), np.asarray(n, dtype=np.float64)
-    if np.any(v < 0) or np.any(count <= 0):
-        raise ValueError(f"need variances of at least 0 and positive n, got {variance!r} and {n!r}")
-    alpha = _check(level, 1)
-    grown = count * rho**2 + 1
-    half: npt.NDArray[np.float64] = np.sqrt(v * 2 * grown / (count * rho) ** 2 * np.log(np.sqrt(grown) / alpha))
-    return half
+    v, units = np.broadcast_arrays(np.asarray(variance, dtype=np.float64), np.asarray(n, dtype=np.float64))
+    alpha = tail_probability(level, side) * (2 if side == "two-sided" else 1)
+    if not (np.all(np.isfinite(v)) and np.all(v >= 0)):
+        raise ValueError(f"variance must be finite and at least 0, got {variance!r}")
+    if not (np.all(np.isfinite(units)) and np.all(units > 0)):
+        raise ValueError(f"n must be positive, got {n!r}")
+    if not (math.isfinite(rho) and rho > 0):
+        raise ValueError(f"rho must be positive, got {rho!r}")
+    known = units * rho**2
+    root = np.sqrt(known + 1)
+    logarithm = np.log(root / alpha) if side == "two-sided" else np.log1p(root / (2 * alpha))
+    return np.asarray(np.sqrt(2 * v * (known + 1) / (units * known) * logarithm), dtype=np.float64)
 
 
 def confidence_sequence(
@@ -118,163 +145,213 @@ def confidence_sequence(
     *,
     planned_n: float,
     level: float = 0.95,
-    rows: int | None = None,
-    clustered: bool = True,
+    n_clusters: int | None = None,
+    side: Side = "two-sided",
 ) -> Interval:
-    r"""Interval of an effect at one look that holds at all looks together.
+    """Interval of an effect at one of many looks, valid at all of them together.
 
     Parameters
     ----------
     value, se
-        The estimate and its fixed-sample standard error at this look, cluster-robust where there are clusters.
+        Estimate and its standard error at this look, as for one look. For clustered units, the clustered one.
     n
-        Independent units (clusters of all arms) at this look.
+        Units that entered, both groups together.
     planned_n
-        Units at which the sequence shall be narrowest; fixed before the first look.
+        Independent units at which the experiment is planned to end, counted as they are here: clusters where
+        ``n_clusters`` is given. Fixed before the first look.
     level
-        Coverage over all looks.
-    rows
-        Rows behind the estimate; ``n`` by default.
-    clustered
-        Whether the units are clusters, which the interval then counts.
+        Chance that no look's interval leaves out the truth.
+    n_clusters
+        Independent clusters, both groups together, where units come in clusters: they, not the units, are then what
+        the boundary counts.
+    side
+        ``"lower"`` or ``"upper"`` for a one-sided sequence.
 
     Returns
     -------
     Interval
-        Without bounds, and with the reason, below `MINIMUM_UNITS` units or where the error cannot be seen.
+        ``value`` without bounds, and the reason, below `MINIMUM_CLUSTERS` independent units or where the standard
+        error is 0. The bounds of earlier looks are not intersected: they hold together with these.
 
     Raises
     ------
     ValueError
-        For a negative standard error.
+        Where an argument is not finite, ``se`` is negative, counts are impossible, or ``level`` or ``side`` is not
+        possible.
 
     Notes
     -----
-    `sequence_half_width` at :math:`\sigma^2 = n \cdot se^2`: the estimate is asymptotically a mean of ``n`` independent
-    contributions, with random numbers of units per arm allowed.
+    `sequence_half_width` with the variance :math:`\\mathrm{se}^2 n`, where n counts the independent units. The width is
+    the price of looking: 1.55 times that of the interval for one look at the planned end, for 95 %.
 
     References
     ----------
-    Waudby-Smith, I. et al. (2021). arXiv:2103.06476.
+    Waudby-Smith et al. (2021), as in `sequence_half_width`.
 
     Examples
     --------
-    >>> p, q = 2600 / 5000, 2700 / 5000
-    >>> se = ((p * (1 - p) + q * (1 - q)) / 5000) ** 0.5
-    >>> print(confidence_sequence(q - p, se, 10_000, planned_n=5000, clustered=False))
+    >>> print(confidence_sequence(0.02, 0.00998, 10_000, planned_n=5_000))
     0.02 [-0.01055, 0.05055] 0.95 n=10000 asymptotic confidence sequence
     """
-    if se < 0:
-        raise ValueError(f"a standard error must not be negative, got {se!r}")
-    _check(level, planned_n)
-    method, reason = "asymptotic confidence sequence", None
-    if n < MINIMUM_UNITS:
-        reason = f"a confidence sequence needs at least {MINIMUM_UNITS} independent units, there are {n}"
-    elif se == 0:
-        reason = "all units are alike: the sample shows no spread"
-    half = None
-    if reason is None:
-        half = float(sequence_half_width(n * se**2, n, mixture_precision(planned_n, level=level), level=level))
+    rho = mixture_precision(planned_n, level=level, side=side)
+    units = _independent_units(value, se, n, n_clusters)
+    method = "asymptotic confidence sequence"
+    reason = _unfit(se, units)
+    if reason is not None:
+        return undefined(reason, level=level, n=n, method=method, value=value, n_clusters=n_clusters)
+    half = float(sequence_half_width(se**2 * units, units, rho, level=level, side=side))
     return Interval(
         value=value,
-        low=None if half is None else value - half,
-        high=None if half is None else value + half,
+        low=None if side == "upper" else value - half,
+        high=None if side == "lower" else value + half,
         level=level,
-        n=n if rows is None else rows,
-        n_clusters=n if clustered else None,
+        n=n,
+        n_clusters=n_clusters,
         method=method,
-        se=se or None,
-        reason=reason,
+        se=se,
     )
 
 
 def always_valid_p(
-    value: float, se: float, n: int, *, planned_n: float, level: float = 0.95, null: float = 0.0
+    value: float,
+    se: float,
+    n: int,
+    *,
+    planned_n: float,
+    null: float = 0.0,
+    level: float = 0.95,
+    n_clusters: int | None = None,
+    alternative: Literal["two-sided", "less", "greater"] = "two-sided",
 ) -> float:
-    r"""Two-sided p-value that may be read at any look, consistent with `confidence_sequence`.
+    """P-value that may be read at every look: the confidence sequence, inverted.
 
     Parameters
     ----------
-    value, se, n, planned_n, level
-        As in `confidence_sequence`; ``level`` fixes the mixture, as it does there.
+    value, se, n, planned_n, n_clusters
+        As in `confidence_sequence`.
     null
-        The number the effect is held against.
+        Effect under the hypothesis.
+    level
+        Level for which the sequence is tuned: the p-value is at most ``1 - level`` exactly where the sequence at this
+        ``level`` leaves out ``null``. At every other level it is as valid, and a little less sharp.
+    alternative
+        ``"greater"`` goes with the sequence of lower bounds, ``"less"`` with that of upper bounds.
 
     Returns
     -------
     float
-        Small where the sequence excludes ``null``; 1 below `MINIMUM_UNITS` units.
-
-    Notes
-    -----
-    :math:`p = \min(1, \sqrt{n\rho^2 + 1}\, \exp(-\frac{z^2}{2} \frac{n\rho^2}{n\rho^2 + 1}))` with
-    :math:`z = (value - null)/se`: the smallest error at which the sequence with this mixture excludes ``null``.
-
-    References
-    ----------
-    Johari, R., Koomen, P., Pekelis, L. and Walsh, D. (2022). Always valid inference: continuous monitoring of A/B tests.
-    Operations Research 70, 1806–1821.
-
-    Examples
-    --------
-    >>> round(always_valid_p(0.02, 0.00998, 10_000, planned_n=5000), 4)
-    0.6212
-    """
-    if n < MINIMUM_UNITS or se <= 0:
-        return 1.0
-    grown = n * mixture_precision(planned_n, level=level) ** 2
-    exponent = -0.5 * ((value - null) / se) ** 2 * grown / (grown + 1)
-    return min(1.0, math.sqrt(grown + 1) * math.exp(exponent))
-
-
-def mixture_sprt(difference: float, n: int, variance: float, tau_squared: float) -> Test:
-    r"""Mixture sequential probability ratio test of a difference of two arms.
-
-    Parameters
-    ----------
-    difference
-        Mean of the one arm less that of the other.
-    n
-        Units per arm.
-    variance
-        Variance of one unit, the same on both arms.
-    tau_squared
-        Variance of the normal mixture over effects.
-
-    Returns
-    -------
-    Test
-        ``statistic`` is the mixture likelihood ratio; its reciprocal is an always-valid p-value.
+        In [0, 1]; 1 where the sequence has no bounds. Its running minimum over looks is valid too.
 
     Raises
     ------
     ValueError
-        Where ``n``, ``variance`` or ``tau_squared`` is not positive.
+        As in `confidence_sequence`, or where ``null`` is not finite or ``alternative`` unknown.
 
     Notes
     -----
-    :math:`\Lambda = \sqrt{\frac{2\sigma^2}{2\sigma^2 + n\tau^2}}
-    \exp\left(\frac{\tau^2 n^2 d^2}{4\sigma^2 (2\sigma^2 + n\tau^2)}\right)`.
+    With :math:`z = (\\hat\\theta - \\theta_0)/\\mathrm{se}` and :math:`m = n\\rho^2`, two-sided
+    :math:`p = \\sqrt{m + 1}\\, e^{-z^2 m / (2(m + 1))}`, and one-sided
+    :math:`p = \\sqrt{m + 1} / (2 (e^{z^2 m / (2(m + 1))} - 1))` where the effect lies on the side of the alternative;
+    never more than 1.
 
     References
     ----------
-    Johari, R. et al. (2022). Operations Research 70, 1806–1821. Robbins, H. (1970). Annals of Mathematical Statistics 41.
+    Johari, R., Koomen, P., Pekelis, L. and Walsh, D. (2022). Always valid inference: continuous monitoring of A/B
+    tests. Operations Research 70, 1806–1821. Waudby-Smith et al. (2021), as in `sequence_half_width`.
 
     Examples
     --------
-    >>> test = mixture_sprt(0.1, 1000, 1.0, 0.01)
+    >>> round(always_valid_p(0.05, 0.00998, 10_000, planned_n=5_000), 6)
+    3.1e-05
+    """
+    if alternative not in ("two-sided", "less", "greater"):
+        raise ValueError(f"alternative must be 'two-sided', 'less' or 'greater', got {alternative!r}")
+    if not math.isfinite(null):
+        raise ValueError(f"null must be finite, got {null!r}")
+    side: Side = "two-sided" if alternative == "two-sided" else "lower" if alternative == "greater" else "upper"
+    rho = mixture_precision(planned_n, level=level, side=side)
+    units = _independent_units(value, se, n, n_clusters)
+    distance = value - null
+    wrong_way = (alternative == "greater" and distance <= 0) or (alternative == "less" and distance >= 0)
+    if _unfit(se, units) is not None or distance == 0 or wrong_way:
+        return 1.0
+    known = units * rho**2
+    exponent = (distance / se) ** 2 * known / (2 * (known + 1))
+    if alternative == "two-sided":
+        return min(math.sqrt(known + 1) * math.exp(-exponent), 1.0)
+    # Written with the falling exponential, which cannot overflow.
+    return min(math.sqrt(known + 1) * math.exp(-exponent) / (-2 * math.expm1(-exponent)), 1.0)
+
+
+def _independent_units(value: float, se: float, n: int, n_clusters: int | None) -> int:
+    """Refuse what no look can have; count what is independent."""
+    if not (math.isfinite(value) and math.isfinite(se) and se >= 0):
+        raise ValueError(f"value must be finite and se finite and at least 0, got value={value!r}, se={se!r}")
+    if n < 0 or n != int(n) or (n_clusters is not None and not 0 <= n_clusters <= n):
+        raise ValueError(f"need whole numbers 0 <= n_clusters <= n, got n_clusters={n_clusters!r}, n={n!r}")
+    return int(n if n_clusters is None else n_clusters)
+
+
+def _unfit(se: float, units: int) -> str | None:
+    if units < MINIMUM_CLUSTERS:
+        return f"a confidence sequence needs at least {MINIMUM_CLUSTERS} independent units, there are {units}"
+    return "the units show no spread" if se == 0 else None
+
+
+def mixture_sprt(difference: float, n: int, variance: float, tau_squared: float) -> Test:
+    """Mixture sequential probability ratio test of the difference of two means.
+
+    Parameters
+    ----------
+    difference
+        Difference of the means of the groups at this look.
+    n
+        Independent units in each of the two groups, at least 1.
+    variance
+        Variance of one unit, common to both groups.
+    tau_squared
+        Variance of the normal mixture over differences, fixed before the first look: about the square of the
+        differences that are expected.
+
+    Returns
+    -------
+    Test
+        ``statistic`` is the likelihood ratio :math:`\\Lambda` (reported up to exp(700)), ``p_value``
+        :math:`\\min(1, 1/\\Lambda)`, which may be read at every look; ``n`` counts both groups.
+
+    Raises
+    ------
+    ValueError
+        Where ``difference`` is not finite, ``n`` is below 1, or a variance is not positive.
+
+    Notes
+    -----
+    With :math:`V = 2\\sigma^2`,
+    :math:`\\Lambda = \\sqrt{\\frac{V}{V + n\\tau^2}}
+    \\exp\\frac{n^2\\tau^2 d^2}{2V(V + n\\tau^2)}`.
+
+    References
+    ----------
+    Robbins (1970), as in `sequence_half_width`. Johari et al. (2022), as in `always_valid_p`.
+
+    Examples
+    --------
+    >>> test = mixture_sprt(0.1, 1_000, 1.0, 0.01)
     >>> round(test.statistic, 10), round(test.p_value, 10)
     (3.2787216275, 0.3049969206)
     """
-    if n <= 0 or variance <= 0 or tau_squared <= 0:
-        raise ValueError(f"n, variance and tau_squared must be positive, got {n!r}, {variance!r}, {tau_squared!r}")
-    doubled = 2 * variance
-    spread = doubled + n * tau_squared
-    ratio = math.sqrt(doubled / spread) * math.exp(tau_squared * (n * difference) ** 2 / (2 * doubled * spread))
+    if not math.isfinite(difference) or n < 1 or n != int(n):
+        raise ValueError(f"need a finite difference and a whole n of at least 1, got {difference!r} and {n!r}")
+    for name, x in (("variance", variance), ("tau_squared", tau_squared)):
+        if not (math.isfinite(x) and x > 0):
+            raise ValueError(f"{name} must be positive, got {x!r}")
+    both = 2 * variance
+    total = both + n * tau_squared
+    log_ratio = 0.5 * math.log(both / total) + n * tau_squared / total * n * difference**2 / (2 * both)
     return Test(
-        statistic=ratio,
-        p_value=min(1.0, 1 / ratio),
+        statistic=math.exp(min(log_ratio, _LARGEST_EXPONENT)),
+        p_value=min(math.exp(-max(log_ratio, 0.0)), 1.0),
         alternative="two-sided",
-        n=2 * n,
-        method="mixture sequential probability ratio test",
+        n=2 * int(n),
+        method="mixture SPRT, normal",
     )
