@@ -280,7 +280,8 @@ def always_valid_p(
     if alternative == "two-sided":
         return min(math.sqrt(known + 1) * math.exp(-exponent), 1.0)
     # Written with the falling exponential, which cannot overflow.
-    return min(math.sqrt(known + 1) * math.exp(-exponent) / (-2 * math.expm1(-exponent)), 1.0)
+    top, bottom = math.sqrt(known + 1) * math.exp(-exponent), -2 * math.expm1(-exponent)
+    return top / bottom if top < bottom else 1.0
 
 
 def _independent_units(value: float, se: float, n: int, n_clusters: int | None) -> int:
