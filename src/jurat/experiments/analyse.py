@@ -257,7 +257,7 @@ def _verdict(
     may_stop_for_harm = "risk_harm" in experiment.document.stopping.stop_for and early is None
     if violated and (not held_back or (harm and may_stop_for_harm)):
         reasons = [f"{j.name} is violated" for j in violated]
-        return Verdict(treatment=treatment, answer="fail", reasons=tuple([*reasons, *held_back]))
+        return Verdict(treatment=treatment, answer="fail", reasons=(*reasons, *held_back))
     undecided = [_undecided(j) for j in judged if j.outcome in ("undecided", "barred")]
     if held_back or undecided or violated:
         reasons = [*held_back, *(f"{j.name} is violated so far" for j in violated), *undecided]
@@ -301,14 +301,11 @@ def _held_back(
 def _exploratory(experiment: Experiment, effects: tuple[MetricEffect, ...]) -> dict[tuple[str, str], float]:
     """Two-sided p-values of metrics without a claim, adjusted together."""
     claimed = {claim.metric for claim in experiment.claims}
-    from jurat.stats.inversion import one_sided_p_values
-
     found: dict[tuple[str, str], float] = {}
     for effect in effects:
         if effect.metric in claimed:
             continue
-        p = one_sided_p_values(lambda level, e=effect: e.at(0.0, level, "absolute"), 0.0)  # type: ignore[misc]
-        found[effect.treatment, effect.metric] = min(1.0, 2 * min(p.p_greater, p.p_less))
+        found[effect.treatment, effect.metric] = min(1.0, 2 * min(effect.p_values(0.0, "absolute")))
     method = experiment.document.multiplicity.exploratory
     if len(found) < 2 or method == "none":
         return found

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from scipy import stats as sps
 
 from jurat.experiments.data import ExperimentData, quoted
 from jurat.experiments.moments import Layout, Scan, Sums, cluster_sums, moment_table, population_sql
@@ -23,12 +24,13 @@ from jurat.experiments.spec import Experiment, MetricSpec
 from jurat.stats.cluster import FEW_CLUSTERS, cluster_spread
 from jurat.stats.fieller import fieller
 from jurat.stats.interval import proportion_from_spread
+from jurat.stats.inversion import FLOOR, one_sided_p_values
 from jurat.stats.mean import t_interval
 from jurat.stats.moments import Functional, MomentTable, adjusted_difference, covariance, variance_and_df
 from jurat.stats.mover import mover_difference
 from jurat.stats.rare import anytime_proportion
 from jurat.stats.result import Interval
-from jurat.stats.sequential import confidence_sequence
+from jurat.stats.sequential import always_valid_p, confidence_sequence, mixture_precision, sequence_half_width
 
 __all__ = ["FEW_EVENTS", "MetricEffect", "Scorecard", "scan_scorecard"]
 
@@ -57,7 +59,9 @@ class MetricEffect:
     variance_kept
         Share of the variance left by the covariates; ``None`` without covariates.
     at
-        The deciding interval of *effect − margin* at any level, for a relative margin with the control's error.
+        The deciding interval of *effect − margin* at a level, for a relative margin with the control's error.
+    p_values
+        One-sided p-values ("greater", "less") against a margin, from the interval that decides.
     """
 
     metric: str
@@ -70,6 +74,7 @@ class MetricEffect:
     sequence: Interval | None
     variance_kept: float | None
     at: Callable[[float, float, str], Interval] = field(repr=False)
+    p_values: Callable[[float, str], tuple[float, float]] = field(repr=False)
     functional: Functional | None = field(default=None, repr=False)
 
     @property
@@ -168,16 +173,24 @@ class Scorecard:
         raw, raw_df = self._error(metric, treatment, control, plain, theta[:0])
         unadjusted = _t(plain.value, raw, raw_df, level, rows, clusters, _name(self, definition)) if pairs else None
 
-        def at(margin: float, coverage: float, scale: str) -> Interval:
-            shifted = self._shifted(adjusted, second, margin, scale)
-            error, freedom = (
-                self._error(metric, treatment, control, shifted, theta) if scale == "relative" else (se, df)
-            )
-            if experiment.document.inference.method == "confidence_sequence":
-                return self._sequence(shifted.value, error, clusters, rows, coverage)
-            return _t(shifted.value, error, freedom, coverage, rows, clusters, effect.method)
-
         monitored = experiment.document.inference.method == "confidence_sequence"
+
+        def shifted(margin: float, scale: str) -> tuple[float, float, float]:
+            moved = self._shifted(adjusted, second, margin, scale)
+            return moved.value, *(
+                self._error(metric, treatment, control, moved, theta) if scale == "relative" else (se, df)
+            )
+
+        def at(margin: float, coverage: float, scale: str) -> Interval:
+            value, error, freedom = shifted(margin, scale)
+            if monitored:
+                return self._sequence(value, error, clusters, rows, coverage)
+            return _t(value, error, freedom, coverage, rows, clusters, effect.method)
+
+        def p_values(margin: float, scale: str) -> tuple[float, float]:
+            value, error, freedom = shifted(margin, scale)
+            return self._p_values(value, error, freedom, clusters)
+
         return MetricEffect(
             metric=metric,
             treatment=treatment,
@@ -189,6 +202,7 @@ class Scorecard:
             sequence=self._sequence(adjusted.value, se, clusters, rows, level) if monitored else None,
             variance_kept=(se / raw) ** 2 if pairs and raw > 0 else None,
             at=at,
+            p_values=p_values,
             functional=adjusted,
         )
 
@@ -202,15 +216,27 @@ class Scorecard:
         return Functional(effect.value - margin, effect.gradient)
 
     def _sequence(self, value: float, se: float, clusters: int, rows: int, level: float) -> Interval:
-        clustered = self.experiment.cluster is not None
-        return confidence_sequence(
-            value,
-            se,
-            rows if clustered else clusters,
-            planned_n=self.experiment.document.inference.planned_clusters,
-            level=level,
-            n_clusters=clusters if clustered else None,
-        )
+        """Confidence sequence at any level; its mixture is the one of the spec's level, so that all belong together."""
+        own, planned = self.experiment.level, self.experiment.document.inference.planned_clusters
+        counted = clusters if self.experiment.cluster is not None else None
+        shown = confidence_sequence(value, se, rows, planned_n=planned, level=own, n_clusters=counted)
+        if shown.low is None or level == own:
+            return shown
+        units = rows if counted is None else clusters
+        rho = mixture_precision(planned, level=own)
+        half = float(sequence_half_width(units * se**2, units, rho, level=level))
+        return replace(shown, low=value - half, high=value + half, level=level)
+
+    def _p_values(self, value: float, se: float, df: float, clusters: int) -> tuple[float, float]:
+        if se <= 0:
+            return 1.0, 1.0
+        i = self.experiment.document.inference
+        if i.method == "confidence_sequence":
+            both = always_valid_p(value, se, clusters, planned_n=i.planned_clusters, level=self.experiment.level)
+        else:
+            both = float(2 * sps.t.sf(abs(value) / se, df))
+        tail = max(both / 2, FLOOR)
+        return (tail, 1 - tail) if value >= 0 else (1 - tail, tail)
 
     def _error(
         self, metric: str, treatment: str, control: str, functional: Functional, theta: Sequence[float] | np.ndarray
@@ -296,6 +322,7 @@ class Scorecard:
             sequence=sequence(level) if monitored else None,
             variance_kept=None,
             at=at,
+            p_values=lambda margin, scale: inverted(lambda coverage: at(margin, coverage, scale)),
         )
 
     def _anytime(self, metric: str, treatment: str, control: str, level: float) -> Interval:
@@ -324,6 +351,12 @@ class Scorecard:
             n_clusters=clusters_shown if self.experiment.cluster is not None else None,
             method="anytime-valid bounds of two shares, Bonferroni",
         )
+
+
+def inverted(interval_at: Callable[[float], Interval]) -> tuple[float, float]:
+    """One-sided p-values against zero by inverting a family of intervals."""
+    found = one_sided_p_values(interval_at, 0.0)
+    return found.p_greater, found.p_less
 
 
 def _moved(found: Interval, by: float) -> Interval:

@@ -7,8 +7,9 @@ looks every day, the spent error of this look in a group-sequential design, the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final, Literal
 
 from scipy import stats as sps
 
@@ -22,6 +23,13 @@ from jurat.stats.rare import anytime_proportion
 from jurat.stats.result import Interval
 
 __all__ = ["Judged", "adjusted_for_treatments", "decision_level", "judge", "judge_line"]
+
+
+SPENDING: Final[Mapping[str, Literal["lan-demets-obrien-fleming", "lan-demets-pocock"]]] = {
+    "obrien-fleming": "lan-demets-obrien-fleming",
+    "pocock": "lan-demets-pocock",
+}
+"""The spending functions behind the spec's names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +107,7 @@ def decision_level(experiment: Experiment, clusters: int) -> tuple[float, str | 
     look = min(int(share * i.looks + 1e-9), i.looks)
     if look == 0:
         return experiment.level, f"the first of {i.looks} looks is due at {i.planned_clusters / i.looks:,.0f} clusters"
-    kind = "lan-demets-obrien-fleming" if i.spending == "obrien-fleming" else "lan-demets-pocock"
-    z = float(boundaries(i.looks, level=experiment.level, kind=kind).critical[look - 1])
+    z = float(boundaries(i.looks, level=experiment.level, kind=SPENDING[i.spending]).critical[look - 1])
     return 1 - 2 * float(sps.norm.sf(z)), None
 
 
@@ -128,8 +135,7 @@ def judge(card: Scorecard, claim: Claim, effect: MetricEffect, *, level: float) 
     note = None
     if card.experiment.document.assignment.design == "shadow" and claim.role == "value":
         outcome, note = "barred", "a shadow run has no user outcome: it cannot show value"
-    p = one_sided_p_values(lambda at: effect.at(claim.margin.value, at, claim.margin.scale), 0.0)
-    one_sided = p.p_greater if greater else p.p_less
+    one_sided = effect.p_values(claim.margin.value, claim.margin.scale)[0 if greater else 1]
     return Judged(
         claim=claim,
         treatment=effect.treatment,

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from scipy import special
 from scipy import stats as sps
 
+from jurat.experiments.judgement import SPENDING
 from jurat.experiments.spec import Claim, Experiment, MetricSpec
 from jurat.stats.group_sequential import boundaries
 from jurat.stats.rare import failure_plan
@@ -177,8 +178,7 @@ def _critical(experiment: Experiment) -> Callable[[float], float]:
         return lambda n: float(sequence_half_width(1.0, n, rho, level=level)) * math.sqrt(n)
     z = float(sps.norm.isf(i.alpha / 2))
     if i.method == "group_sequential":
-        kind = "lan-demets-obrien-fleming" if i.spending == "obrien-fleming" else "lan-demets-pocock"
-        z = float(boundaries(i.looks, level=level, kind=kind).critical[-1])
+        z = float(boundaries(i.looks, level=level, kind=SPENDING[i.spending]).critical[-1])
     return lambda n: z
 
 
