@@ -195,7 +195,9 @@ class Scan:
     rows: Mapping[str, int]
 
 
-def population_sql(experiment: Experiment, columns: Mapping[str, str] | None = None) -> str:
+def population_sql(
+    experiment: Experiment, columns: Mapping[str, str] | None = None, *, where: str | None = None
+) -> str:
     """SELECT of the rows that count, with their arm as ``arm__``.
 
     Parameters
@@ -204,6 +206,8 @@ def population_sql(experiment: Experiment, columns: Mapping[str, str] | None = N
         The spec.
     columns
         Further expressions by name, over the columns of ``outcomes``.
+    where
+        A further condition on the rows, SQL of our own writing.
 
     Notes
     -----
@@ -212,7 +216,8 @@ def population_sql(experiment: Experiment, columns: Mapping[str, str] | None = N
     """
     d, a = experiment.document.data, experiment.document.assignment
     extra = "".join(f", ({expression}) AS {quoted(name)}" for name, expression in (columns or {}).items())
-    conditions = [] if experiment.document.population.where is None else [f"({experiment.document.population.where})"]
+    limits = (experiment.document.population.where, where)
+    conditions = [f"({condition})" for condition in limits if condition is not None]
     if d.exposures is None:
         arm, source = quoted(a.arm), "outcomes"
     else:
@@ -223,8 +228,8 @@ def population_sql(experiment: Experiment, columns: Mapping[str, str] | None = N
         arm = "exposed.assigned__"
         if d.time is not None:
             conditions.append(f"outcomes.{quoted(d.time)} >= exposed.first__")
-    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    return f"SELECT CAST({arm} AS VARCHAR) AS arm__{extra} FROM {source}{where}"
+    limit = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    return f"SELECT CAST({arm} AS VARCHAR) AS arm__{extra} FROM {source}{limit}"
 
 
 def scan_sql(
@@ -271,11 +276,12 @@ def lower_sql(
     joint: bool,
     strata: Mapping[str, str] | None = None,
     keys: Sequence[str] = (),
+    where: str | None = None,
 ) -> str:
     """Write the lower level alone: one row per cluster (and arm, and key) with its sums."""
     columns = {name: f"CAST(({e}) AS DOUBLE)" for name, e in layout.row_expressions.items()}
     columns |= {f"k{i}__": quoted(c) for i, c in enumerate(cluster)} | dict(strata or {})
-    rows = population_sql(experiment, columns)
+    rows = population_sql(experiment, columns, where=where)
     sums = _sums_sql(experiment, layout, joint=joint, single=not cluster)
     missing = " OR ".join(["arm__ IS NULL", *(f"k{i}__ IS NULL" for i in range(len(cluster)))])
     if not cluster:
