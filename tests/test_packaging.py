@@ -61,7 +61,8 @@ def test_the_locked_core_is_what_the_package_declares() -> None:
 
 def test_the_wheel_carries_its_templates_metrics_and_bar() -> None:
     package = ROOT / "src" / "jurat"
-    assert {p.name for p in (package / "launch/templates").iterdir()} == {"dossier.css", "dossier.html.j2"}
+    assert {p.name for p in (package / "launch/templates").iterdir()} == {"dossier.html.j2"}
+    assert {p.name for p in (package / "evidence/templates").iterdir()} == {"sheet.css"}
     assert (package / "cli/demo_bar.toml").is_file()
     assert len(list((package / "metrics").glob("*.sql"))) >= 7
 

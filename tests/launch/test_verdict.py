@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from jurat.evidence.estimate import Contrast, Estimate, Evidence, Receipt, Threshold
+from jurat.evidence.figure import nice_ticks
 from jurat.evidence.validity import CheckResult
 from jurat.launch.bar import Clause, load_bar
-from jurat.launch.figure import nice_ticks
 from jurat.launch.verdict import Freeze, Verdict, decide
 from jurat.stats.inversion import one_sided_p_values
 from jurat.stats.mean import mean_from_sums

@@ -6,26 +6,16 @@ disagree. The file is self-contained: no script, no outside request, a content s
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping
-from importlib import resources
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
+from jurat.evidence.figure import ForestRow, forest
+from jurat.evidence.page import render_page, stamp
 from jurat.launch import words
-from jurat.launch.figure import ForestRow, forest
 
 __all__ = ["render_dossier"]
-
-_STAMPS = {
-    "pass": (("PASS",), "ok"),
-    "fail": (("FAIL",), "bad"),
-    "not_enough_evidence": (("NOT ENOUGH", "EVIDENCE"), "watch"),
-    "invalid": (("INVALID",), "bad"),
-}
 
 
 def render_dossier(document: Mapping[str, Any], *, bar_text: str, metric_texts: Mapping[str, str]) -> str:
@@ -43,24 +33,11 @@ def render_dossier(document: Mapping[str, Any], *, bar_text: str, metric_texts: 
     str
         HTML; the same input gives the same bytes.
     """
-    style = _template("dossier.css")
-    style_hash = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    lines, state = _STAMPS[document["verdict"]]
-    first = 58 if len(lines) == 1 else 48
-    return environment.from_string(_template("dossier.html.j2")).render(
+    return render_page(
+        "jurat.launch",
+        "dossier.html.j2",
         d=document,
-        style=Markup(style),  # noqa: S704 - our own file
-        style_hash=f"sha256-{style_hash}",
-        stamp={
-            "word": " ".join(lines),
-            "lines": lines,
-            "state": state,
-            "first": first,
-            "foot": first + 19 * len(lines) + 5,
-        },
+        stamp=stamp(document["verdict"]),
         answer=words.answer_sentence(document),
         findings=[words.clause_sentence(c, document["arms"]) for _, c in words.iterate_clauses(document)],
         remedy=words.remedy_sentence(document),
@@ -75,10 +52,6 @@ def render_dossier(document: Mapping[str, Any], *, bar_text: str, metric_texts: 
         bar_text=bar_text,
         metric_texts=list(metric_texts.items()),
     )
-
-
-def _template(name: str) -> str:
-    return (resources.files("jurat.launch") / "templates" / name).read_text(encoding="utf-8")
 
 
 def _figures(document: Mapping[str, Any]) -> list[str]:
