@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["amount", "interval_text", "signed_amount"]
+__all__ = ["amount", "interval_text", "signed_amount", "three_digits"]
 
 
 def amount(value: float | None, shape: str, *, digits: int = 1, scale: str = "") -> str:
@@ -25,7 +25,7 @@ def amount(value: float | None, shape: str, *, digits: int = 1, scale: str = "")
         # Below one per cent the first decimal alone would hide the number.
         places = digits if abs(value) >= 0.01 or value == 0 else digits + 1
         return f"{100 * value:.{places}f} %"
-    return _three_digits(value) + (f" {scale}" if scale else "")
+    return three_digits(value) + (f" {scale}" if scale else "")
 
 
 def signed_amount(value: float | None, shape: str) -> str:
@@ -42,13 +42,14 @@ def signed_amount(value: float | None, shape: str) -> str:
         places = 1 if abs(value) >= 0.001 or value == 0 else 2
         text = f"{100 * value:+.{places}f}"
     else:
-        text = ("+" if value >= 0 else "") + _three_digits(value)
+        text = ("+" if value >= 0 else "") + three_digits(value)
     if not any(c in "123456789" for c in text):
         text = text.lstrip("+-")
     return text.replace("-", "−")
 
 
-def _three_digits(value: float) -> str:
+def three_digits(value: float) -> str:
+    """Write a number with three significant digits, thousands apart."""
     magnitude = abs(value)
     if magnitude >= 100:
         return f"{value:,.0f}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jurat.evidence.wording import amount, interval_text, signed_amount
+from jurat.evidence.wording import amount, interval_text, signed_amount, three_digits
 
 __all__ = [
     "amount",
@@ -35,7 +35,7 @@ def _size(value: float, clause: Mapping[str, Any]) -> str:
     if clause["shape"] == "share":
         points = abs(100 * value)
         return f"{points:.{1 if points >= 0.1 or points == 0 else 2}f} points"
-    return f"{_three_digits(abs(value))} {clause['scale']}".strip()
+    return f"{three_digits(abs(value))} {clause['scale']}".strip()
 
 
 def answer_sentence(document: Mapping[str, Any]) -> str:
