@@ -167,28 +167,35 @@ def failure_plan(
         return SampleSize(n=None, exact=None, formula=formula, reason=reason)
     n = math.ceil(exact)
     if true_rate is not None:
-        formula += f", power {special.bdtr(failures, n, true_rate):.3f} at a rate of {true_rate:g}"
+        formula += f", power {_at_most(failures, n, true_rate):.3f} at a rate of {true_rate:g}"
     return SampleSize(n=n, exact=exact, formula=formula)
+
+
+def _at_most(failures: int, n: float, rate: float) -> float:
+    """Chance of so many failures or fewer, by the incomplete beta function: scipy's binomial wraps beyond 2³¹ units."""
+    return float(special.betaincc(failures + 1.0, n - failures, rate))
 
 
 def _units_for_failures(bound: float, failures: int, tail: float) -> float | None:
     """Real number of units at which so many failures or fewer have the probability ``tail``; the ceiling is the plan."""
     if failures == 0:
         exact = math.log(tail) / math.log1p(-bound)
+        if abs(exact - round(exact)) < 1e-12 * exact:
+            exact = float(round(exact))  # rounding must not cost a unit
         return exact if exact <= _LARGEST else None
     low, high = failures, failures + 1
-    while special.bdtr(failures, high, bound) > tail:
+    while _at_most(failures, high, bound) > tail:
         low, high = high, 2 * high
         if high > _LARGEST:
             return None
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if special.bdtr(failures, middle, bound) > tail else (low, middle)
+        low, high = (middle, high) if _at_most(failures, middle, bound) > tail else (low, middle)
     if low == failures:
         return float(high)
 
     def excess(n: float) -> float:
-        return float(special.betaincc(failures + 1.0, n - failures, bound)) - tail
+        return _at_most(failures, n, bound) - tail
 
     # Rounding must not carry the root past the whole number that was found exactly.
     if excess(low) <= 0 or excess(high) >= 0:
@@ -199,7 +206,7 @@ def _units_for_failures(bound: float, failures: int, tail: float) -> float | Non
 def _failures_for_power(bound: float, fewest: int, tail: float, power: float, true_rate: float) -> int | None:
     def enough(failures: int) -> bool:
         exact = _units_for_failures(bound, failures, tail)
-        return exact is not None and float(special.bdtr(failures, math.ceil(exact), true_rate)) >= power
+        return exact is not None and _at_most(failures, math.ceil(exact), true_rate) >= power
 
     if enough(fewest):
         return fewest
