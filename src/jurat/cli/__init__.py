@@ -40,6 +40,18 @@ _GROUPS = {
             "silver": ("jurat.cli.evals:silver", "What cheap labels would have said, and how many audits mend them."),
         },
     ),
+    "experiments": (
+        "A change to its effect: plan, lock, analyse, monitor, report.",
+        {
+            "plan": ("jurat.cli.experiments:plan", "Would this experiment answer its question? Power, size, time."),
+            "size": ("jurat.cli.experiments:size", "Sample size for two shares, with the formula named."),
+            "lock": ("jurat.cli.experiments:lock", "Register a spec before its data are seen."),
+            "analyse": ("jurat.cli.experiments:analyse", "Checks, effects, claims, verdict and report."),
+            "monitor": ("jurat.cli.experiments:monitor", "Every look so far, at no cost in false alarms."),
+            "report": ("jurat.cli.experiments:report", "Render the report of a result again."),
+            "scaling": ("jurat.cli.scaling:scaling", "Fit a scaling law and predict the next model, with intervals."),
+        },
+    ),
     "metrics": (
         "Metric files: list, show, test, run.",
         {
@@ -70,7 +82,10 @@ _GROUPS = {
     ),
     "simulate": (
         "Worlds with known truth.",
-        {"assistant": ("jurat.cli.simulate:assistant", "A deployed assistant: users, tiers, two releases, audits.")},
+        {
+            "assistant": ("jurat.cli.simulate:assistant", "A deployed assistant: users, tiers, two releases, audits."),
+            "experiment": ("jurat.cli.simulate:experiment", "An experiment with known effects, and flaws if you like."),
+        },
     ),
 }
 

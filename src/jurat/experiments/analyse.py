@@ -10,7 +10,6 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from jurat.errors import DataError
 from jurat.experiments.data import ExperimentData, open_data, quoted
@@ -380,16 +379,3 @@ def _sensitivities(
         for t in card.experiment.treatments
         for claim in _smooth_claims(card)
     )
-
-
-def plain(value: Any) -> Any:
-    """Turn frozen results into plain JSON types."""
-    from dataclasses import fields, is_dataclass
-
-    if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in fields(value) if f.repr}
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, tuple | list):
-        return [plain(v) for v in value]
-    return value

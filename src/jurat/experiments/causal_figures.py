@@ -1,8 +1,8 @@
 """Four pictures of an effect without randomisation, each of which can show that it should not be believed.
 
-Pure SVG without script, style attribute or outside asset; colours come from the page's classes (`CAUSAL_CSS` holds the
-rules). Bands are intervals, what did not happen is dashed, and every line carries its name, so that no reading rests on
-colour.
+Pure SVG without script, style attribute or outside asset; colours come from the page's classes, whose rules stand in
+``templates/causal.css``. Bands are intervals, what did not happen is dashed, and every line carries its name, so that no
+reading rests on colour.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from jurat.errors import UsageError
+from jurat.evidence.figure import nice_ticks
 from jurat.experiments.causal_answer import CausalAnswer
 from jurat.stats.event_study import EventStudy
 from jurat.stats.local_level import LocalLevelEffect
@@ -22,23 +23,7 @@ from jurat.stats.synthetic_control import SyntheticControl
 from jurat.stats.synthetic_difference_in_differences import SyntheticDifferenceInDifferences
 from jurat.stats.weighting import WeightedEffect
 
-__all__ = ["CAUSAL_CSS", "causal_figure", "event_study_figure", "forecast_figure", "overlap_figure", "twin_figure"]
-
-CAUSAL_CSS = """\
-.causal { width: 100%; height: auto; font-variant-numeric: tabular-nums; }
-.causal .grid { stroke: var(--line); } .causal .zero { stroke: var(--soft); }
-.causal .tick { fill: var(--soft); font-size: 11px; text-anchor: middle; }
-.causal .tick.side { text-anchor: end; }
-.causal .small { fill: var(--soft); font-size: 11px; }
-.causal .name { fill: var(--ink); font-size: 12px; font-weight: 600; }
-.causal .start { stroke: var(--ink); stroke-width: 1.2; stroke-dasharray: 2 3; }
-.causal .band { fill: var(--accent); opacity: .18; }
-.causal .seen { fill: none; stroke: var(--ink); stroke-width: 1.8; }
-.causal .unseen { fill: none; stroke: var(--accent); stroke-width: 1.8; stroke-dasharray: 6 4; }
-.causal .interval { stroke: var(--accent); stroke-width: 2; }
-.causal .point { fill: var(--accent); } .causal .point.base { fill: var(--card); stroke: var(--accent); }
-.causal .treated { fill: var(--accent); opacity: .75; } .causal .control { fill: var(--soft); opacity: .55; }
-"""
+__all__ = ["causal_figure", "event_study_figure", "forecast_figure", "overlap_figure", "twin_figure"]
 
 _WIDTH, _HEIGHT = 900, 340
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 130, 18, 46
@@ -79,13 +64,8 @@ class _Axes:
 
 
 def _ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round numbers within a range: 1, 2 or 5 times a power of ten apart."""
-    rough = (high - low) / about
-    if rough <= 0:
-        return [low]
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * (1 - 1e-9))
-    return [round(i * step, 12) for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    """Round numbers within a range."""
+    return [t for t in nice_ticks(low, high, about=about) if low <= t <= high]
 
 
 def _number(value: float) -> str:

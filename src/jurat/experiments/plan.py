@@ -317,7 +317,7 @@ def _line(experiment: Experiment, claim: Claim, target: float) -> ClaimPlan:
     share, _, m = _arrivals(experiment)
     units = math.floor(experiment.document.inference.planned_clusters * share * m / effect)
     allowed = _allowed(bound, units, level)
-    power = 0.0 if allowed is None else float(special.bdtr(allowed, units, rate))
+    power = 0.0 if allowed is None else float(_at_most(allowed, units, rate))
     if found is None:
         return _unplanned(name, claim, target, "the line is too near the expected rate for an exact plan")
     failures, n = found
@@ -337,12 +337,17 @@ def _line(experiment: Experiment, claim: Claim, target: float) -> ClaimPlan:
     )
 
 
+def _at_most(failures: int, units: int, rate: float) -> float:
+    """Chance of at most so many failures; the incomplete Beta function holds where counts outgrow 32 bits."""
+    return 1.0 if failures >= units else float(special.betaincc(failures + 1, units - failures, rate))
+
+
 def _allowed(bound: float, units: int, level: float) -> int | None:
     """Most failures among so many units that still show the rate below the bound; ``None`` where not even none would."""
     low, high = -1, units + 1
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if special.bdtr(middle, units, bound) <= 1 - level else (low, middle)
+        low, high = (middle, high) if _at_most(middle, units, bound) <= 1 - level else (low, middle)
     return None if low < 0 else low
 
 
@@ -350,7 +355,7 @@ def _failures(bound: float, rate: float, level: float, power: float) -> tuple[in
     """Fewest failures to allow so that a true rate passes with the power, and the units that it takes."""
     for failures in range(_MOST_FAILURES):
         n = failure_plan(bound, failures, level=level).n
-        if n is not None and float(special.bdtr(failures, n, rate)) >= power:
+        if n is not None and float(_at_most(failures, n, rate)) >= power:
             return failures, n
     return None
 
