@@ -39,7 +39,7 @@ def signed_amount(value: float | None, shape: str) -> str:
     if value is None:
         return "undefined"
     if shape == "share":
-        places = 1 if abs(value) >= 0.001 or value == 0 else 2
+        places = 1 if abs(value) >= 0.005 or value == 0 else 2
         text = f"{100 * value:+.{places}f}"
     else:
         text = ("+" if value >= 0 else "") + three_digits(value)

@@ -326,6 +326,8 @@ def _simpson(card: Scorecard) -> tuple[SimpsonScan, ...]:
     found = []
     for treatment in experiment.treatments:
         for claim in _smooth_claims(card):
+            if claim.role == "guardrail":
+                continue
             control = card.level_of(claim.metric, experiment.document.assignment.control, level=0.95).value or 0.0
             margin = claim.margin if claim.margin.value else claim.mde
             for stratifier in experiment.document.simpson.stratifiers:

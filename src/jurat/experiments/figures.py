@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jurat.evidence.figure import OUTCOME_MARKS, ForestRow, forest
+from jurat.evidence.figure import OUTCOME_MARKS
 from jurat.experiments.axes import Axes, padded
 from jurat.experiments.words import difference_text, level_text
 
@@ -29,50 +29,47 @@ def _unit(metric: Mapping[str, Any], *, line: bool = False) -> str:
 
 
 def forest_figures(document: Mapping[str, Any], treatment: str) -> list[tuple[str, str]]:
-    """Claims as forests, value beside risk: pairs of a heading and a picture, one picture a unit."""
-    groups: dict[tuple[str, str, str], list[ForestRow]] = {}
-    for claim in document["claims"]:
-        if claim["treatment"] != treatment:
-            continue
-        metric = document["metrics"][claim["metric"]]
-        # Numbers of other metrics share no unit: each has an axis of its own.
-        key = metric["shape"] if metric["shape"] == "share" else claim["metric"]
-        side = claim["role"] if not claim["line"] else f"{claim['role']} line"
-        groups.setdefault((side, key, _unit(metric, line=claim["line"])), []).append(_row(claim, metric))
-    ordered = sorted(groups.items(), key=lambda g: (_ORDER.get(g[0][0].split()[0], 3), g[0]))
-    return [
-        (
-            _heading(side),
-            forest(rows, unit=unit, label=f"{_heading(side)}: " + "; ".join(f"{r.title} {r.text}" for r in rows)),
-        )
-        for (side, _, unit), rows in ordered
-    ]
+    """Claims as panels in the order value, risk, hard line, guardrail: pairs of a heading and a picture."""
+    claims = [c for c in document["claims"] if c["treatment"] == treatment]
+    ordered = sorted(claims, key=lambda c: (_ORDER.get(c["role"], 3), c["line"]))
+    return [(_heading(claim), _panel(claim, document["metrics"][claim["metric"]])) for claim in ordered]
 
 
-def _heading(side: str) -> str:
-    return {"value": "Value", "risk": "Risk", "risk line": "Hard line", "value line": "Hard line"}.get(
-        side, "Guardrail"
-    )
+def _heading(claim: Mapping[str, Any]) -> str:
+    if claim["line"]:
+        return "Hard line"
+    return {"value": "Value", "risk": "Risk"}.get(claim["role"], "Guardrail")
 
 
-def _row(claim: Mapping[str, Any], metric: Mapping[str, Any]) -> ForestRow:
+_TESTS = {"superior": "superior", "noninferior": "not inferior", "line": "stays below"}
+
+
+def _panel(claim: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
+    """One claim: its interval against its margin, in a zone that is tinted where it clears."""
     e, shape = claim["estimate"], metric["shape"]
-    text = level_text(e, shape) if claim["line"] else difference_text(e, shape).replace(" points", "")
-    test = {"superior": "superior", "noninferior": "not inferior", "line": "hard line"}[claim["test"]]
-    above = metric["better"] == "higher" and not claim["line"]
-    outcome = claim["outcome"] if claim["outcome"] in OUTCOME_MARKS else "inadmissible"
-    threshold = _scaled(claim["threshold"], shape)
-    return ForestRow(
-        title=metric["title"],
-        caption=f"{test}, n = {e['n']:,}",
-        value=_scaled(e["value"], shape),
-        low=_scaled(e["low"], shape),
-        high=_scaled(e["high"], shape),
-        threshold=threshold if threshold is not None else 0.0,
-        clears_above=above,
-        outcome=outcome,
-        text=text,
+    text = level_text(e, shape) if claim["line"] else difference_text(e, shape)
+    glyph, word, state = OUTCOME_MARKS.get(claim["outcome"], OUTCOME_MARKS["inadmissible"])
+    threshold = _number(claim["threshold"], shape)
+    known = [_number(e[k], shape) for k in ("low", "high", "value") if e[k] is not None]
+    limits = padded([*known, threshold, 0.0], share=0.14)
+    axes = Axes(
+        limits, (0, 1), f"{metric['title']}: {text}, {word}", width=440, height=132, left=6, right=6, top=44, bottom=30
     )
+    above = metric["better"] == "higher" and not claim["line"]
+    zone = (axes.x(threshold), axes.x(limits[1])) if above else (axes.x(limits[0]), axes.x(threshold))
+    axes.add(f'<rect class="zone" x="{zone[0]}" y="52" width="{max(zone[1] - zone[0], 0):.1f}" height="42"/>')
+    axes.x_grid(_unit(metric, line=claim["line"]), about=4)
+    axes.add(f'<line class="bar" x1="{axes.x(threshold)}" x2="{axes.x(threshold)}" y1="46" y2="100"/>')
+    axes.add(f'<text class="name" x="6" y="16">{_escaped(metric["title"])}</text>')
+    axes.add(f'<text class="small" x="6" y="33">{_TESTS[claim["test"]]}, n = {e["n"]:,}</text>')
+    axes.add(f'<text class="name end state {state}" x="434" y="16">{glyph} {word}</text>')
+    axes.add(f'<text class="small end" x="434" y="33">{_escaped(text)}</text>')
+    if e["low"] is not None and e["high"] is not None:
+        ends = (axes.x(_number(e["low"], shape)), axes.x(_number(e["high"], shape)))
+        axes.add(f'<line class="interval {state}" x1="{ends[0]}" x2="{ends[1]}" y1="73" y2="73"/>')
+    if e["value"] is not None:
+        axes.add(f'<circle class="mark {state}" cx="{axes.x(_number(e["value"], shape))}" cy="73" r="5"/>')
+    return axes.svg("plot panel")
 
 
 def looks_figure(series: Mapping[str, Any], metric: Mapping[str, Any], title: str) -> str:

@@ -29,6 +29,8 @@ _VERBS = {
 
 def answer_sentence(document: Mapping[str, Any]) -> str:
     """Headline of the report."""
+    if document["answer"] == "pass" and document["standing"] == "exploratory":
+        return "Every claim clears, in an analysis that nobody bound beforehand"
     return _HEADLINES[document["answer"]]
 
 
@@ -183,7 +185,7 @@ def _p_reading(claim: Mapping[str, Any], metric: Mapping[str, Any], document: Ma
     favourable = "as favourable as these"
     often = "at some look" if document["method"] == "confidence_sequence" else "in a repeat of this experiment"
     reading = (
-        f"If {truth}, data {favourable} would come up {often} in {chance_text(p)} experiments (p = {_p(p)}, one-sided)."
+        f"If {truth}, data {favourable} would come up {often} in {chance_text(p)} experiments ({_p(p)}, one-sided)."
     )
     conclusion = {
         "clears": " That is too rare to believe it, so the claim clears.",
@@ -195,7 +197,7 @@ def _p_reading(claim: Mapping[str, Any], metric: Mapping[str, Any], document: Ma
 
 
 def _p(p: float) -> str:
-    return "<0.000001" if p < 1e-6 else f"{p:.2g}"
+    return "p < 0.000001" if p < 1e-6 else f"p = {p:.2g}"
 
 
 def recommendation(document: Mapping[str, Any]) -> str:
@@ -241,8 +243,6 @@ def recommendation(document: Mapping[str, Any]) -> str:
         parts.append(
             f"The effect on {metric['title'].lower()} fades over the window (slope {slope}): expect less than the average."
         )
-    if document["standing"] == "exploratory":
-        parts.append(f"These results are exploratory: {document['standing_reason']}.")
     return " ".join(parts)
 
 
@@ -254,6 +254,8 @@ def _lead(document: Mapping[str, Any]) -> str:
         "not enough evidence": "Do not launch yet.",
     }[document["answer"]]
     if document["answer"] == "pass":
+        if document["standing"] == "exploratory":
+            return "Value and risk both clear their margins; confirm it in a locked experiment before launching on it."
         return lead
     return f"{lead} {_sentence('; '.join(reasons[:3]))}"
 
