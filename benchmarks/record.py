@@ -75,16 +75,32 @@ def side_by_side(
     )
 
 
+def row_of(
+    name: str,
+    ours: float,
+    peer: float | None,
+    *,
+    peer_name: str,
+    goal: float | None,
+    at_most: bool = False,
+    unit: str = "CPU s",
+) -> Row:
+    """Lay out a comparison whose two sides were measured elsewhere; a peer without a figure is missing, not beaten."""
+    ratio = None if peer is None else ours / peer if at_most else peer / ours
+    met = None if ratio is None or goal is None else (ratio <= goal if at_most else ratio >= goal)
+    return Row(name=name, ours=ours, peer=peer, peer_name=peer_name, unit=unit, ratio=ratio, goal=goal, met=met)
+
+
 def report(target: str, rows: Sequence[Row]) -> None:
     """Print the rows and write them with machine and versions."""
     lines = []
     for r in rows:
         peer = "missing" if r.peer is None else f"{r.peer:.4f}"
-        ratio = "" if r.ratio is None else f"{r.ratio:.1f}x"
+        ratio = "" if r.ratio is None else f"{r.ratio:.1f}x" if r.ratio >= 1 else f"{r.ratio:.2f}x"
         goal = "" if r.goal is None else f"{r.goal:g}x"
         state = {True: "● met", False: "■ not met", None: "–"}[r.met]
-        lines.append([r.name, f"{r.ours:.4f}", r.peer_name, peer, ratio, goal, state])
-    print(table(["benchmark", "ours, CPU s", "peer", "peer, CPU s", "ratio", "goal", ""], lines))
+        lines.append([r.name, f"{r.ours:.4f}", r.peer_name, peer, r.unit, ratio, goal, state])
+    print(table(["benchmark", "ours", "peer", "its", "unit", "ratio", "goal", ""], lines))
     packages = ("jurat", "numpy", "scipy", "numba", "duckdb", "pyarrow", "pandas", "statsmodels", "ppi-python")
     versions = {}
     for name in packages:

@@ -32,7 +32,8 @@ class LookLayout:
 
     def __init__(self, experiment: Experiment, data: ExperimentData) -> None:
         self.layout = Layout(data)
-        names = [m for m, d in experiment.document.metrics.items() if d.kind != "quantile"]
+        claimed = dict.fromkeys(claim.metric for claim in experiment.claims)
+        names = [m for m in claimed if experiment.metric(m).kind != "quantile"]
         self.sums: dict[str, Sums] = {name: self.layout.metric(experiment, name) for name in names}
         for bar in experiment.document.bar:
             pair = [self.sums[m] for m in (bar.value.metric, bar.risk.metric) if m in self.sums]
@@ -134,10 +135,10 @@ class Running:
 
 
 def day_sql(experiment: Experiment) -> str:
-    """SQL of the day of an outcome, as text."""
+    """SQL of the day of an outcome; a date is a number, and groups faster than its text."""
     time = experiment.document.data.time
     assert time is not None  # noqa: S101 - monitoring asks for it
-    return f"CAST(CAST({quoted(time)} AS DATE) AS VARCHAR)"
+    return f"CAST({quoted(time)} AS DATE)"
 
 
 def reference_values(experiment: Experiment, data: ExperimentData, looks: LookLayout, day: str) -> dict[str, float]:
@@ -150,7 +151,7 @@ def reference_values(experiment: Experiment, data: ExperimentData, looks: LookLa
         | {"s__": day_sql(experiment)},
     )
     wanted = ", ".join(f"AVG({looks.layout.sums[v].row}) AS {v}" for v in looks.centred)
-    row = data.query(f"SELECT {wanted} FROM ({rows}) AS r WHERE s__ = $day", day=day)[0]
+    row = data.query(f"SELECT {wanted} FROM ({rows}) AS r WHERE s__ = CAST($day AS DATE)", day=day)[0]
     return {v: 0.0 if row[v] is None else _coarse(float(row[v])) for v in looks.centred}
 
 
@@ -187,7 +188,7 @@ def increments_sql(
         for v in looks.names
     ]
     # One number for each row where rows are independent: none of them comes back on another day.
-    key = "k0__" if keys else "CAST(ROW_NUMBER() OVER () AS VARCHAR) || s__ AS k0__"
+    key = "k0__" if keys else "CAST(ROW_NUMBER() OVER () AS VARCHAR) || CAST(s__ AS VARCHAR) AS k0__"
     return f"SELECT arm__, {key}, s__, {', '.join(columns)} FROM ({lower}) AS day_level"
 
 

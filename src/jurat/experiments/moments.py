@@ -112,10 +112,15 @@ class Layout:
 
     def __init__(self, data: ExperimentData) -> None:
         self._complete = data.complete
+        self._types = data.columns["outcomes"]
         self.sums: dict[str, Aggregate] = {"n": Aggregate("rows")}
         self.row_expressions: dict[str, str] = {}
         self.pairs: set[tuple[str, str]] = {("n", "n")}
         self.probes: dict[str, str] = {}
+
+    def complete(self, column: str) -> bool:
+        """Whether a column of the outcomes is known to hold no null."""
+        return column in self._complete
 
     def _row(self, expression: str) -> str:
         """Name a row-level expression; the same text has the same name."""
@@ -173,6 +178,8 @@ class Layout:
     def _probe(self, name: str, kind: str, expression: str, non_negative: bool) -> None:
         """Count the rows that no such metric can have, on the way."""
         row = self._row(expression)
+        if kind == "proportion" and self._types.get(expression) == "bool":
+            return
         if kind == "proportion":
             self.probes[f"proportion {name}"] = f"{row} NOT IN (0, 1)"
         elif non_negative:
@@ -283,7 +290,7 @@ def lower_sql(
     columns |= {f"k{i}__": quoted(c) for i, c in enumerate(cluster)} | dict(strata or {})
     rows = population_sql(experiment, columns, where=where)
     sums = _sums_sql(experiment, layout, joint=joint, single=not cluster)
-    missing = " OR ".join(["arm__ IS NULL", *(f"k{i}__ IS NULL" for i in range(len(cluster)))])
+    missing = _missing_sql(experiment, layout, cluster)
     if not cluster:
         # Rows are independent: each is a cluster of one, and there is nothing to group.
         probes = [f"CASE WHEN {p} THEN 1 ELSE 0 END AS probe{i}" for i, p in enumerate(layout.probes.values())]
@@ -296,6 +303,15 @@ def lower_sql(
     return (
         f"SELECT {', '.join([*group, *sums, *probes, unknown])} FROM ({rows}) AS row_level GROUP BY {', '.join(group)}"
     )
+
+
+def _missing_sql(experiment: Experiment, layout: Layout, cluster: Sequence[str]) -> str:
+    """Condition of a row whose arm or cluster is unknown; what the files say is complete is not asked again."""
+    d, a = experiment.document.data, experiment.document.assignment
+    known = d.exposures is None and layout.complete(a.arm)
+    conditions = [] if known else ["arm__ IS NULL"]
+    conditions += [f"k{i}__ IS NULL" for i, name in enumerate(cluster) if not layout.complete(name)]
+    return " OR ".join(conditions) or "FALSE"
 
 
 def _sums_sql(experiment: Experiment, layout: Layout, *, joint: bool, single: bool) -> list[str]:

@@ -140,7 +140,7 @@ def _first_day(experiment: Experiment, data: ExperimentData) -> str:
     from jurat.experiments.looks import day_sql
 
     rows = population_sql(experiment, {"s__": day_sql(experiment)})
-    found = data.query(f"SELECT MIN(s__) AS d FROM ({rows}) AS r")[0]["d"]
+    found = data.query(f"SELECT CAST(MIN(s__) AS VARCHAR) AS d FROM ({rows}) AS r")[0]["d"]
     if found is None:
         raise DataError("there are no outcomes to look at", seen="0 rows", next_step="bring them")
     return str(found)

@@ -25,7 +25,6 @@ from jurat.experiments.looks import (
     increments_sql,
     one_pass,
     reference_values,
-    totals_columns,
 )
 from jurat.experiments.moments import population_sql
 from jurat.experiments.spec import Experiment
@@ -35,7 +34,7 @@ from jurat.store.engine import DuckDB
 __all__ = ["LookState", "update_state"]
 
 _FORMAT = 1
-_MOST_DELTAS = 8
+_MOST_DELTAS = 14
 """Day files before they are merged into the base: each is read again by every update."""
 
 
@@ -70,7 +69,7 @@ def update_state(
     folder
         The state; made by the first update.
     until
-        Last day to take in; the last but one of the data by default is *not* assumed: all days there are.
+        Last day to take in; all there are by default.
 
     Returns
     -------
@@ -87,20 +86,21 @@ def update_state(
     make_folder(folder)
     with locked(folder / ".lock", wait_seconds=30):
         manifest = _read(folder)
-        present = _rows_by_day(experiment, data)
-        wanted = [day for day in present if until is None or day <= until]
         if manifest is None:
-            return _first(experiment, data, looks, folder, {day: present[day] for day in wanted})
-        _check(manifest, experiment, looks, folder, present)
-        new = [day for day in wanted if day not in manifest["rows"]]
-        for day in new:
-            manifest = _add_day(experiment, data, looks, folder, manifest, day, present[day])
+            present = _rows_by_day(experiment, data)
+            wanted = {day: n for day, n in present.items() if until is None or day <= until}
+            return _first(experiment, data, looks, folder, wanted)
+        _check(manifest, experiment, looks, folder)
+        new = _new_days(experiment, data, manifest, until)
+        for day, rows in new.items():
+            manifest = _add_day(experiment, data, looks, folder, manifest, day, rows)
         return _state(manifest), tuple(new)
 
 
-def _rows_by_day(experiment: Experiment, data: ExperimentData) -> dict[str, int]:
-    time = experiment.document.data.time
-    rows = population_sql(experiment, {"t__": f"CAST({quoted(str(time))} AS DATE)"})
+def _rows_by_day(experiment: Experiment, data: ExperimentData, after: str | None = None) -> dict[str, int]:
+    time = quoted(str(experiment.document.data.time))
+    later = None if after is None else f"{time} >= CAST('{after}' AS DATE) + 1"
+    rows = population_sql(experiment, {"t__": f"CAST({time} AS DATE)"}, where=later)
     found = data.query(
         f"SELECT CAST(t__ AS VARCHAR) AS day, COUNT(*) AS n FROM ({rows}) AS r GROUP BY t__ ORDER BY t__"
     )
@@ -111,6 +111,36 @@ def _rows_by_day(experiment: Experiment, data: ExperimentData) -> dict[str, int]
             next_step="a look needs the day of every outcome",
         )
     return {row["day"]: int(row["n"]) for row in found}
+
+
+def _new_days(
+    experiment: Experiment, data: ExperimentData, manifest: Mapping[str, Any], until: str | None
+) -> dict[str, int]:
+    """Rows of the days after the last one; a count of those before tells whether any came late."""
+    last = max(manifest["rows"])
+    time = quoted(str(experiment.document.data.time))
+    rows = population_sql(experiment, {"t__": time})
+    sql = (
+        f"SELECT COUNT(*) FILTER (WHERE t__ < CAST('{last}' AS DATE) + 1) AS old, COUNT(*) - COUNT(t__) AS timeless "
+        f"FROM ({rows}) AS r"
+    )
+    row = data.query(sql)[0]
+    if row["timeless"]:
+        raise DataError(
+            "some outcomes have no time",
+            seen=f"{row['timeless']:,} rows",
+            next_step="a look needs the day of every outcome",
+        )
+    if int(row["old"]) != sum(manifest["rows"].values()):
+        present = _rows_by_day(experiment, data)
+        days = sorted({*present, *manifest["rows"]})
+        changed = next(d for d in days if d <= last and present.get(d, 0) != manifest["rows"].get(d, 0))
+        raise DataError(
+            f"the rows of {changed} have changed since it was taken in",
+            seen=f"{present.get(changed, 0):,} rows now, {manifest['rows'].get(changed, 0):,} then",
+            next_step="remove the state and build it anew: its earlier looks did not see these rows",
+        )
+    return {day: n for day, n in _rows_by_day(experiment, data, last).items() if until is None or day <= until}
 
 
 def _identity(experiment: Experiment, looks: LookLayout) -> str:
@@ -127,9 +157,7 @@ def _read(folder: Path) -> dict[str, Any] | None:
     return manifest
 
 
-def _check(
-    manifest: Mapping[str, Any], experiment: Experiment, looks: LookLayout, folder: Path, present: Mapping[str, int]
-) -> None:
+def _check(manifest: Mapping[str, Any], experiment: Experiment, looks: LookLayout, folder: Path) -> None:
     if manifest.get("format") != _FORMAT or manifest["identity"] != _identity(experiment, looks):
         raise DataError(
             "the state belongs to another version of the spec",
@@ -142,13 +170,6 @@ def _check(
                 "a file of the state is missing",
                 seen=str(folder / name),
                 next_step="remove the folder and build it anew",
-            )
-    for day, count in manifest["rows"].items():
-        if present.get(day) != count:
-            raise DataError(
-                f"the rows of {day} have changed since it was taken in",
-                seen=f"{present.get(day, 0):,} rows now, {count:,} then",
-                next_step="remove the state and build it anew: its earlier looks did not see these rows",
             )
 
 
@@ -217,17 +238,35 @@ def _add_day(
 
 
 def _met(engine: DuckDB, looks: LookLayout) -> list[DayTotals]:
-    before = ", ".join(f"SUM({v}) AS {v}" for v in looks.names)
-    active = "SELECT (arm__, k0__) FROM today"
-    earlier = f"SELECT arm__, k0__, {before} FROM state WHERE (arm__, k0__) IN ({active}) GROUP BY arm__, k0__"
-    joined = ", ".join(f"t.{v} AS {v}, COALESCE(b.{v}, 0) AS before_{v}" for v in looks.names)
-    running = (
-        f"SELECT t.arm__ AS arm__, t.s__ AS s__, CASE WHEN b.k0__ IS NULL THEN 1 ELSE 0 END AS first__, {joined} "
-        f"FROM today AS t LEFT JOIN ({earlier}) AS b ON t.arm__ = b.arm__ AND t.k0__ = b.k0__"
-    )
-    head = f"SELECT s__, arm__, SUM(first__) AS new__, {totals_columns(looks)}"
-    sql = f"{head} FROM ({running}) AS r GROUP BY s__, arm__ ORDER BY arm__"
-    return [day_totals(row, looks) for row in engine.query(sql).to_pylist()]
+    """Totals of a day whose clusters have sums from before.
+
+    The products Ab + aB are linear in the earlier sums, so each earlier row of a cluster adds its part by itself: nothing
+    has to be summed per cluster first.
+    """
+    own = [f"SUM({v}) AS s{i}" for i, v in enumerate(looks.names)]
+    own += [f"SUM({a} * {b}) AS p{i}" for i, (a, b) in enumerate(looks.pairs)]
+    today = engine.query(
+        f"SELECT s__, arm__, COUNT(*) AS new__, {', '.join(own)} FROM today GROUP BY s__, arm__"
+    ).to_pylist()
+    crossed = [
+        f"SUM(2 * t.{a} * b.{a}) AS p{i}" if a == b else f"SUM(t.{a} * b.{b} + t.{b} * b.{a}) AS p{i}"
+        for i, (a, b) in enumerate(looks.pairs)
+    ]
+    met = engine.query(
+        f"SELECT t.arm__ AS arm__, {', '.join(crossed)} FROM state AS b INNER JOIN today AS t "
+        "ON t.k0__ = b.k0__ AND t.arm__ = b.arm__ GROUP BY t.arm__"
+    ).to_pylist()
+    seen = engine.query(
+        "SELECT t.arm__ AS arm__, COUNT(*) AS n FROM today AS t SEMI JOIN state AS b "
+        "ON t.k0__ = b.k0__ AND t.arm__ = b.arm__ GROUP BY t.arm__"
+    ).to_pylist()
+    before = {row["arm__"]: row for row in met}
+    old = {row["arm__"]: int(row["n"]) for row in seen}
+    for row in today:
+        row["new__"] -= old.get(row["arm__"], 0)
+        for i in range(len(looks.pairs)):
+            row[f"p{i}"] += before.get(row["arm__"], {}).get(f"p{i}", 0.0)
+    return [day_totals(row, looks) for row in sorted(today, key=lambda r: str(r["arm__"]))]
 
 
 def _merged(folder: Path, files: list[Path], looks: LookLayout, written: int) -> str:
@@ -243,7 +282,7 @@ def _merged(folder: Path, files: list[Path], looks: LookLayout, written: int) ->
 
 def _write(folder: Path, table: pa.Table, stem: str) -> str:
     name = f"{stem}.parquet"
-    pq.write_table(table, folder / name, compression="zstd", compression_level=1)
+    pq.write_table(table, folder / name, compression="snappy")
     fsync_file(folder / name)
     fsync_directory(folder)
     return name
