@@ -44,35 +44,46 @@ def evidence_of(analysis: Analysis, data: ExperimentData, *, started: str, root:
     first, last = _collected(analysis.experiment, data)
     clock = time.perf_counter()
     packages = environment()
-    return [
-        Evidence(
-            estimate=_estimate(analysis, one),
-            receipt=Receipt(
-                computation=COMPUTATION,
-                inputs=data.inputs,
-                snapshot=data.snapshot,
-                code_sha256=analysis.experiment.sha256,
-                parameters=_parameters(analysis.experiment, one, root),
-                seed=None,
-                engine=data.engine.name,
-                engine_version=data.engine.version,
-                packages=packages,
-                started=started,
-                seconds=round(time.perf_counter() - clock, 6),
-            ),
-            collected_from=first,
-            collected_to=last,
-        )
-        for one in analysis.judged
-    ]
+    sworn = []
+    for one in analysis.judged:
+        for arm in _arms(analysis, one):
+            sworn.append(
+                Evidence(
+                    estimate=_estimate(analysis, one, arm),
+                    receipt=Receipt(
+                        computation=COMPUTATION,
+                        inputs=data.inputs,
+                        snapshot=data.snapshot,
+                        code_sha256=analysis.experiment.sha256,
+                        parameters=_parameters(analysis.experiment, one, arm, root),
+                        seed=None,
+                        engine=data.engine.name,
+                        engine_version=data.engine.version,
+                        packages=packages,
+                        started=started,
+                        seconds=round(time.perf_counter() - clock, 6),
+                    ),
+                    collected_from=first,
+                    collected_to=last,
+                )
+            )
+    return sworn
 
 
-def _parameters(experiment: Experiment, one: Judged, root: Path) -> dict[str, Any]:
+def _arms(analysis: Analysis, one: Judged) -> list[str | None]:
+    """A line speaks of one arm; a comparison of two, whose levels are sworn to beside it."""
+    if one.line:
+        return [one.treatment]
+    return [None, analysis.experiment.document.assignment.control, one.treatment]
+
+
+def _parameters(experiment: Experiment, one: Judged, arm: str | None, root: Path) -> dict[str, Any]:
     return {
         "spec": "experiment.toml",
         "data": str(root.resolve()),
         "claim": one.claim.name,
         "line": one.line,
+        "arm": arm,
         "treatment": one.treatment,
         "role": one.claim.role,
         "better": experiment.metric(one.claim.metric).better,
@@ -100,9 +111,16 @@ def _utc(value: Any) -> str:
     return str(value)
 
 
-def _estimate(analysis: Analysis, one: Judged) -> Estimate:
+def _estimate(analysis: Analysis, one: Judged, arm: str | None) -> Estimate:
     experiment = analysis.experiment
     metric = experiment.metric(one.claim.metric)
+    named = experiment.document.assignment.arm
+    if arm is not None and not one.line:
+        level = analysis.effect(one.claim.metric, one.treatment).levels[arm]
+        cluster = experiment.document.inference.cluster
+        return Estimate.from_interval(
+            level, metric=one.claim.metric, unit=metric.unit, cluster=cluster, slice={named: arm}
+        )
     greater = metric.better == "higher" and not one.line
     other = max(1 - one.p_value, 0.0)
     contrast = None
@@ -113,7 +131,7 @@ def _estimate(analysis: Analysis, one: Judged) -> Estimate:
         metric=one.claim.metric,
         unit=metric.unit,
         cluster=experiment.document.inference.cluster,
-        slice={experiment.document.assignment.arm: one.treatment} if one.line else {},
+        slice={named: one.treatment} if one.line else {},
         contrast=contrast,
         threshold=Threshold(
             value=one.threshold,
@@ -165,7 +183,7 @@ def experiment_claim(receipt: Receipt, *, root: Path) -> Estimate:
         )
     for one in analysis.judged:
         if (one.claim.name, one.line, one.treatment) == (p["claim"], p["line"], p["treatment"]):
-            return _estimate(analysis, one)
+            return _estimate(analysis, one, None if p["arm"] is None else str(p["arm"]))
     raise DataError(
         "the spec has no such claim", seen=str(p["claim"]), next_step="give the folder the evidence lies in"
     )

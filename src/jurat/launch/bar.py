@@ -48,9 +48,10 @@ class Arms(Section):
 
 
 class Data(Section):
-    """Where the rows come from: a source mapping beside the bar, or a lake given on the command line."""
+    """Where the numbers come from: a source mapping beside the bar, an experiment's spec, or a lake named at the call."""
 
     source: str | None = None
+    experiment: str | None = None
     metrics: str | None = None
     parameters: Mapping[str, str | int | float] = Field(default_factory=dict)
     silver: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)

@@ -7,7 +7,6 @@ behind. Everything in it is named by the ledger's last entry with size and SHA-2
 from __future__ import annotations
 
 import datetime as dt
-import json
 import os
 import shutil
 import tempfile
@@ -20,7 +19,6 @@ from jurat.errors import DataError, UnknownName, UsageError
 from jurat.evidence.computations import Witness
 from jurat.evidence.estimate import Evidence, InputFile
 from jurat.evidence.keys import SigningKey
-from jurat.evidence.ledger import Ledger
 from jurat.evidence.recompute import environment
 from jurat.evidence.validity import CheckResult
 from jurat.evidence.workspace import Workspace
@@ -28,8 +26,8 @@ from jurat.launch.anchor import anchor_review
 from jurat.launch.bar import Bar, Clause, load_bar
 from jurat.launch.checks import run_check
 from jurat.launch.document import evidence_document, verdict_document
-from jurat.launch.dossier import render_dossier
-from jurat.launch.files import files_in
+from jurat.launch.experiment_review import write_experiment_review
+from jurat.launch.folder import save_json, save_waivers, write_ledger, write_results
 from jurat.launch.freeze import bar_catalog, freeze_path, load_freeze
 from jurat.launch.verdict import Freeze, Verdict, decide
 from jurat.launch.waiver import Waiver
@@ -87,7 +85,8 @@ def review(
     bar_path
         The launch bar.
     data
-        Folder of source files (where the bar names a source mapping) or a lake.
+        Folder of source files (where the bar names a source mapping), the folder of an experiment's result (where it names
+        a spec), or a lake.
     out
         Folder to write. It must not exist, or be empty, or (with ``replace``) hold an earlier review.
     key
@@ -118,7 +117,8 @@ def review(
     # Beside its final place, so that the rename at the end stays on one file system.
     stage = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
-        result = _write(stage, out, bar, freeze, catalog, clauses, data, key, waivers, now)
+        write = _write if bar.document.data.experiment is None else write_experiment_review
+        result = write(stage, out, bar, freeze, catalog, clauses, data, key, waivers, now)
         _move(stage, out)
     except BaseException:
         shutil.rmtree(stage, ignore_errors=True)
@@ -172,7 +172,7 @@ def _write(
 ) -> tuple[Verdict, dict[str, Any]]:
     _copy_definitions(stage, bar, catalog)
     held = _bring_data(stage, bar, data)
-    _save(stage / "snapshot.json", held.snapshot.to_json())
+    save_json(stage / "snapshot.json", held.snapshot.to_json())
     # Relative to the folder's final place; the lake inside it is the same from either.
     lake = "lake" if held.lake.parent == stage else os.path.relpath(held.lake, out.resolve())
     workspace = Workspace(root=stage, lake=held.lake, snapshot=held.snapshot, metrics=catalog)
@@ -218,9 +218,9 @@ def _write(
         silver=silver,
         sensitivity=sensitivity,
     )
-    _save_waivers(stage, waivers)
-    _write_results(stage, document, every, bar, catalog)
-    _write_ledger(stage, document, every, key)
+    save_waivers(stage, waivers)
+    write_results(stage, document, every, bar, catalog)
+    write_ledger(stage, document, every, key)
     return verdict, document
 
 
@@ -371,54 +371,3 @@ def _plain_outcome(found: Evidence, clause: Clause) -> str:
     if e.low > clause.threshold if greater else e.high < clause.threshold:
         return "clears"
     return "violated" if (e.high < clause.threshold if greater else e.low > clause.threshold) else "undecided"
-
-
-def _write_results(
-    stage: Path,
-    document: Mapping[str, Any],
-    every: Sequence[Evidence],
-    bar: Bar,
-    catalog: Mapping[str, Metric],
-) -> None:
-    folder = stage / "evidence"
-    folder.mkdir()
-    for evidence in every:
-        _save(folder / f"{evidence.digest}.json", evidence.to_json())
-    _save(stage / "verdict.json", document)
-    page = render_dossier(
-        document,
-        bar_text=bar.path.read_text(encoding="utf-8"),
-        metric_texts={name: catalog[name].text for name in bar.metric_names()},
-    )
-    (stage / "dossier.html").write_text(page, encoding="utf-8")
-
-
-def _save_waivers(stage: Path, waivers: Sequence[Waiver]) -> None:
-    """Keep the signed files, in the order they were handed in."""
-    if waivers:
-        (stage / "waivers").mkdir()
-    for index, waiver in enumerate(waivers):
-        (stage / "waivers" / f"{index:03d}.json").write_bytes(waiver.raw)
-
-
-def _save(path: Path, document: Any) -> None:
-    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False, sort_keys=False)
-    path.write_text(text + "\n", encoding="utf-8")
-
-
-def _write_ledger(stage: Path, document: Mapping[str, Any], every: Sequence[Evidence], key: SigningKey) -> None:
-    """Swear to it: bar, evidence, verdict, and last of all every file of the folder."""
-    ledger = Ledger(stage / "ledger.jsonl", key)
-    ledger.append("bar", {"title": document["title"], **document["bar"]})
-    for evidence in every:
-        ledger.append(
-            "evidence",
-            {"digest": evidence.digest, "metric": evidence.estimate.metric, "snapshot": evidence.receipt.snapshot},
-        )
-    for waiver in document["waivers"]:
-        ledger.append("waiver", waiver)
-    ledger.append(
-        "verdict",
-        {"verdict": document["verdict"], "retrospective": document["retrospective"], "reasons": document["reasons"]},
-    )
-    ledger.append("files", {f.path: {"size": f.size, "sha256": f.sha256} for f in files_in(stage)})

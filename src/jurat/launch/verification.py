@@ -21,12 +21,14 @@ from jurat.evidence.estimate import Evidence, InputFile
 from jurat.evidence.keys import PublicKey
 from jurat.evidence.ledger import LedgerReport, read_entries, verify_ledger
 from jurat.evidence.recompute import check_inputs, recompute
+from jurat.evidence.validity import CheckResult
 from jurat.evidence.workspace import Workspace
 from jurat.launch.anchor import anchored_head
 from jurat.launch.bar import Bar, Clause, load_bar
 from jurat.launch.checks import run_check
 from jurat.launch.document import verdict_document
 from jurat.launch.dossier import render_dossier
+from jurat.launch.experiment import experiment_catalog, experiment_checks, relocated
 from jurat.launch.files import files_in
 from jurat.launch.freeze import load_freeze
 from jurat.launch.verdict import decide
@@ -126,7 +128,7 @@ def verify_evidence(path: Path, *, public_key: PublicKey | None, data: Path | No
         )
     document = _json(root / "verdict.json")
     _check_data(root, document, data, _Steps(), evidence.receipt.inputs)
-    done = recompute(_relocated(evidence, _lake(document, data)), root=root)
+    done = recompute(_relocated(evidence, _lake(root, document, data)), root=root)
     how = "bit for bit" if done.exact else "within 1e-9 on another engine version"
     return VerificationReport(
         subject=str(evidence.estimate),
@@ -165,7 +167,7 @@ def verify_review(root: Path, *, public_key: PublicKey | None, data: Path | None
     document = _json(root / "verdict.json")
     _check_data(root, document, data, steps, None)
     evidence = {path.stem: _load_evidence(path) for path in sorted((root / "evidence").glob("*.json"))}
-    lake = _lake(document, data)
+    lake = _lake(root, document, data)
     exact = [recompute(_relocated(found, lake), root=root).exact for found in evidence.values()]
     steps.done.append(f"{len(exact)} numbers recomputed" + (", bit for bit" if all(exact) else " (some within 1e-9)"))
     _decide_again(root, document, evidence, steps, lake)
@@ -231,7 +233,11 @@ def _check_data(
 ) -> None:
     """Hold the data against the receipt, and the lake's content against the source files."""
     held = (data if data is not None else root / document["data"]["root"]).resolve()
-    workspace = Workspace.open(root, lake=_lake(document, data))
+    if document["data"]["kind"] == "experiment":
+        check_inputs(tuple(InputFile(**i) for i in document["receipt"]["inputs"]) if inputs is None else inputs, held)
+        steps.done.append(f"{len(document['receipt']['inputs'])} data files unchanged under {os.path.relpath(held)}")
+        return
+    workspace = Workspace.open(root, lake=_lake(root, document, data))
     if inputs is None:
         inputs = tuple(InputFile(**i) for i in document["receipt"]["inputs"])
     check_inputs(inputs, held)
@@ -258,8 +264,10 @@ def _check_data(
     steps.done.append(f"{table.num_rows:,} rows imported anew and equal")
 
 
-def _lake(document: Mapping[str, Any], data: Path | None) -> str:
+def _lake(root: Path, document: Mapping[str, Any], data: Path | None) -> str:
     """Where the lake is: in the folder where files were imported, else where it was, or where it is said to be now."""
+    if document["data"]["kind"] == "experiment":
+        return str((data if data is not None else root / document["data"]["root"]).resolve())
     if document["data"]["kind"] == "source":
         return "lake"
     return str(document["data"]["root"]) if data is None else str(data.resolve())
@@ -267,6 +275,8 @@ def _lake(document: Mapping[str, Any], data: Path | None) -> str:
 
 def _relocated(evidence: Evidence, lake: str) -> Evidence:
     """The same evidence with the place where its lake is now; what was sworn is compared, not the place."""
+    if "lake" not in evidence.receipt.parameters:
+        return relocated(evidence, Path(lake))
     parameters = {**evidence.receipt.parameters, "lake": lake}
     return dataclasses.replace(evidence, receipt=dataclasses.replace(evidence.receipt, parameters=parameters))
 
@@ -276,13 +286,7 @@ def _decide_again(
 ) -> None:
     """Decide the verdict again from the evidence, and render the page again; both must be the same bytes."""
     bar = load_bar(root / "bar.toml")
-    workspace = Workspace.open(root, lake=lake)
-    try:
-        metrics = workspace.metrics
-        clauses = bar.clauses(metrics)
-        checks = [run_check(check, bar, workspace, clauses) for check in bar.document.check]
-    finally:
-        workspace.close()
+    metrics, clauses, checks = _definitions(root, bar, lake)
     waivers = [load_waiver(path) for path in sorted((root / "waivers").glob("*.json"))]
     verdict = decide(
         bar,
@@ -317,6 +321,20 @@ def _decide_again(
             "the dossier does not say what the verdict says", seen="dossier.html", next_step="restore it"
         )
     steps.done.append(f"verdict decided again: {document['verdict']}; dossier rendered again, the same bytes")
+
+
+def _definitions(root: Path, bar: Bar, lake: str) -> tuple[Mapping[str, Metric], list[Clause], list[CheckResult]]:
+    """Metrics, clauses and checks as the review had them; an experiment's checks were made again with its numbers."""
+    if bar.document.data.experiment is not None:
+        metrics: Mapping[str, Metric] = experiment_catalog(root / "experiment.toml")
+        return metrics, bar.clauses(metrics), experiment_checks(root)
+    workspace = Workspace.open(root, lake=lake)
+    try:
+        metrics = workspace.metrics
+        clauses = bar.clauses(metrics)
+        return metrics, clauses, [run_check(check, bar, workspace, clauses) for check in bar.document.check]
+    finally:
+        workspace.close()
 
 
 def _page(document: Mapping[str, Any], bar: Bar, clauses: list[Clause], metrics: Mapping[str, Metric]) -> str:

@@ -144,6 +144,8 @@ class DuckDB:
         self._connection.execute("SET TimeZone = 'UTC'")
         self._connection.execute(f"SET threads = {int(threads)}")
         self._connection.execute("SET python_enable_replacements = false")
+        # DuckDB would draw its bar on stdout, in the middle of somebody's JSON.
+        self._connection.execute("SET enable_progress_bar = false")
 
     def _lock(self, paths: list[str]) -> None:
         """Close every way out but the pinned files."""
