@@ -49,6 +49,7 @@ _GROUPS = {
             "analyse": ("jurat.cli.experiments:analyse", "Checks, effects, claims, verdict and report."),
             "monitor": ("jurat.cli.experiments:monitor", "Every look so far, at no cost in false alarms."),
             "report": ("jurat.cli.experiments:report", "Render the report of a result again."),
+            "causal": ("jurat.cli.causal:causal", "An effect without a trial: its assumption and its placebo."),
             "scaling": ("jurat.cli.scaling:scaling", "Fit a scaling law and predict the next model, with intervals."),
         },
     ),
