@@ -169,7 +169,7 @@ def _check_columns(experiment: Experiment, columns: Mapping[str, Mapping[str, st
             needed.append(("exposures", document.data.time, "data.time"))
     optional = [
         (experiment.cluster, "inference.cluster"), (i.crossed, "inference.crossed"), (document.data.time, "data.time"),
-        (a.period, "assignment.period"), (document.trade_off.adversarial, "trade_off.adversarial"),
+        (a.period, "assignment.period"), (a.group, "assignment.group"), (document.trade_off.adversarial, "trade_off.adversarial"),
     ]  # fmt: skip
     needed += [("outcomes", name, key) for name, key in optional if name is not None]
     needed += [("outcomes", name, "simpson.stratifiers") for name in s.stratifiers]

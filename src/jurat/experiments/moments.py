@@ -223,7 +223,7 @@ def population_sql(
     """
     d, a = experiment.document.data, experiment.document.assignment
     extra = "".join(f", ({expression}) AS {quoted(name)}" for name, expression in (columns or {}).items())
-    limits = (experiment.document.population.where, where)
+    limits = (experiment.document.population.where, where, _washed_sql(experiment))
     conditions = [f"({condition})" for condition in limits if condition is not None]
     if d.exposures is None:
         arm, source = quoted(a.arm), "outcomes"
@@ -237,6 +237,24 @@ def population_sql(
             conditions.append(f"outcomes.{quoted(d.time)} >= exposed.first__")
     limit = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     return f"SELECT CAST({arm} AS VARCHAR) AS arm__{extra} FROM {source}{limit}"
+
+
+def _washed_sql(experiment: Experiment) -> str | None:
+    """Condition that leaves out the first periods of every block of a switchback, where the other arm still echoes.
+
+    Every block loses them, not only those after a change of arm: which blocks follow a change depends on the assignment, and
+    selecting by it would bias the error (Hu and Wager, 2022).
+    """
+    a = experiment.document.assignment
+    if a.design != "switchback" or a.washout_periods == 0 or a.period is None or experiment.cluster is None:
+        return None
+    block, period = quoted(experiment.cluster), quoted(a.period)
+    ranked = (
+        f"SELECT b__, p__, ROW_NUMBER() OVER (PARTITION BY b__ ORDER BY p__) AS place__ "
+        f"FROM (SELECT DISTINCT {block} AS b__, {period} AS p__ FROM outcomes) AS periods"
+    )
+    kept = f"SELECT (b__, p__) FROM ({ranked}) AS ranked WHERE place__ > {int(a.washout_periods)}"
+    return f"({block}, {period}) IN ({kept})"
 
 
 def scan_sql(

@@ -28,13 +28,13 @@ __all__ = [
 REFERENCE = "docs/reference/experiment-spec.md"
 CHECKS = (
     "sample_ratio", "exposure", "multiple_exposure", "fingerprint", "retrain_contamination", "judge_anchor",
-    "missing_outcomes", "preperiod_balance",
+    "missing_outcomes", "preperiod_balance", "spillover",
 )  # fmt: skip
 """Validity checks by name, in the order they are made."""
 
 Check = Literal[
     "sample_ratio", "exposure", "multiple_exposure", "fingerprint", "retrain_contamination", "judge_anchor",
-    "missing_outcomes", "preperiod_balance",
+    "missing_outcomes", "preperiod_balance", "spillover",
 ]  # fmt: skip
 
 
@@ -66,6 +66,7 @@ class Assignment(Section):
     srm_alpha: float = Field(default=0.001, gt=0, lt=0.5)
     salt_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     design: Literal["units", "clusters", "switchback", "shadow"] = "units"
+    group: str | None = None
     period: str | None = None
     washout_periods: int = Field(default=0, ge=0)
 
@@ -343,6 +344,12 @@ def _check_dependence(document: SpecDocument, name: str) -> None:
             f"{name}: a switchback needs the column of its periods",
             seen="assignment.period is not there",
             next_step="write period = 'column'",
+        )
+    if "spillover" in document.checks and a.group is None:
+        raise SpecError(
+            f"{name}: the check for spill-over needs the groups within which units touch each other",
+            seen="assignment.group is not there",
+            next_step="write group = 'column' (organisation, team, market)",
         )
     for stratifier in document.simpson.stratifiers:
         if stratifier in document.simpson.post_treatment or stratifier in document.treatment.fingerprint:

@@ -17,6 +17,7 @@ from scipy import stats as sps
 from jurat.evidence.validity import sample_ratio
 from jurat.experiments.data import quoted
 from jurat.experiments.effects import Scorecard
+from jurat.experiments.interference import spillover_slope
 from jurat.experiments.moments import population_sql
 from jurat.experiments.spec import CHECKS, Experiment
 from jurat.stats.sample_ratio import sequential_sample_ratio_p
@@ -81,6 +82,7 @@ def run_checks(card: Scorecard) -> tuple[ValidityCheck, ...]:
         "judge_anchor": _judge_anchor,
         "missing_outcomes": _missing,
         "preperiod_balance": _balance,
+        "spillover": _spillover,
     }
     return tuple(functions[name](card) for name in CHECKS if name in card.experiment.document.checks)
 
@@ -104,6 +106,8 @@ def _units(card: Scorecard) -> tuple[str, str]:
 
 def _sample_ratio(card: Scorecard) -> ValidityCheck:
     """Fixed test at the end; while the experiment runs, the one that may be read every day."""
+    if card.experiment.document.assignment.design == "shadow":
+        return _complete(card)
     experiment, a = card.experiment, card.experiment.document.assignment
     source, arm = _units(card)
     unit, day = quoted(a.unit), _day(experiment) if experiment.document.data.exposures is not None else None
@@ -137,6 +141,22 @@ def _sample_ratio(card: Scorecard) -> ValidityCheck:
         name="sample_ratio", status="passed" if passed else "failed", detail=text, method=method,
         n=int(running[-1].sum()), p_value=p, timeline=timeline,
     )  # fmt: skip
+
+
+def _complete(card: Scorecard) -> ValidityCheck:
+    """In a shadow run the arms answer the same units: each unit must stand in every arm."""
+    unit = quoted(card.experiment.document.assignment.unit)
+    rows = population_sql(card.experiment, {"u__": unit})
+    arms = len(card.experiment.document.assignment.arms)
+    row = card.data.query(
+        f"SELECT COUNT(*) AS units, COUNT(*) FILTER (WHERE arms < {arms}) AS lone FROM "
+        f"(SELECT u__, COUNT(DISTINCT arm__) AS arms FROM ({rows}) AS r GROUP BY u__) AS x"
+    )[0]
+    lone, units = int(row["lone"]), int(row["units"])
+    detail = f"{units - lone:,} of {units:,} units were answered by every arm"
+    return ValidityCheck(
+        name="sample_ratio", status="failed" if lone else "passed", detail=detail, method="exact count", n=units
+    )
 
 
 def _exposure(card: Scorecard) -> ValidityCheck:
@@ -176,8 +196,11 @@ def _exposure(card: Scorecard) -> ValidityCheck:
 
 def _multiple_exposure(card: Scorecard) -> ValidityCheck:
     a = card.experiment.document.assignment
-    if a.design in ("switchback", "shadow"):
-        return _not_assessed("multiple_exposure", f"a {a.design} design shows units both arms on purpose")
+    if a.design == "shadow":
+        return ValidityCheck(
+            name="multiple_exposure", status="passed", method="by design", n=sum(card.scan.rows.values()),
+            detail="in a shadow run every unit is answered by every arm, and nobody sees but one of the answers",
+        )  # fmt: skip
     source, arm = _units(card)
     unit = quoted(a.unit)
     sql = (
@@ -405,4 +428,32 @@ def _balance(card: Scorecard) -> ValidityCheck:
     return ValidityCheck(
         name="preperiod_balance", status="failed" if p < 0.001 else "passed", detail="; ".join(lines[:_SHOWN]),
         method="difference of covariates, CR1, Bonferroni", n=sum(card.scan.rows.values()), p_value=p,
+    )  # fmt: skip
+
+
+def _spillover(card: Scorecard) -> ValidityCheck:
+    """Control units among many treated ones must fare like those among few, or the treatment reaches them too."""
+    group = card.experiment.document.assignment.group
+    assert group is not None  # noqa: S101 - checked when the spec was read
+    lines, smallest, tests, seen = [], 1.0, 0, 0
+    for claim in card.experiment.claims:
+        if claim.role == "guardrail" or claim.metric not in card.sums:
+            continue
+        found = spillover_slope(card.experiment, card.data, claim.metric, group)
+        if found.value is None or found.se is None or found.df is None:
+            continue
+        p = float(2 * sps.t.sf(abs(found.value) / found.se, found.df))
+        tests += 1
+        smallest, seen = min(smallest, p), max(seen, found.n)
+        assert found.low is not None and found.high is not None  # noqa: S101 - it has an error
+        lines.append(
+            f"{claim.metric} of control units changes by {found.value:+.4g} [{found.low:+.4g}, {found.high:+.4g}] from groups "
+            f"without treated units to groups of nothing else"
+        )
+    if not lines:
+        return _not_assessed("spillover", f"the share of treated units does not vary over {group}")
+    p = min(1.0, smallest * tests)
+    return ValidityCheck(
+        name="spillover", status="failed" if p < 0.01 else "passed", detail=f"{'; '.join(lines)} (p = {p:.2g})",
+        method="slope of control outcomes on the treated share, groups as clusters, Bonferroni", n=seen, p_value=p,
     )  # fmt: skip

@@ -57,7 +57,8 @@ class ExperimentParameters:
     conversations
         Mean conversations per user and day-span; their number is heavy-tailed.
     spill_over
-        Share of the treatment's effect that control users receive, for the flaw ``interference``.
+        Share of the treatment's effect that a control user receives where all others around are treated, for the flaw
+        ``interference``; organisations then have either 20 % or 80 % of their users treated.
     """
 
     helpful: float = 0.60
@@ -131,10 +132,10 @@ def simulate_experiment(
             seen=f"{users} users, {days} days, seed {seed}",
             next_step="2 users, 1 day or more",
         )
-    assigned = _assign(users, seed, "sample_ratio" in flaws)
+    assigned = _assign(users, seed, "sample_ratio" in flaws, "interference" in flaws)
     frame = _conversations(users, seed, days, p)
     treated = assigned["treated"][frame["user"]]
-    strength = _strength(treated, frame["day"], days, flaws, p)
+    strength = _strength(treated, assigned["around"][frame["user"]], frame["day"], days, flaws, p)
     outcomes = _outcomes(frame, assigned, strength, seed, p, flaws)
     tables = {
         "outcomes": _outcome_table(frame, treated, outcomes, assigned, days, flaws, seed),
@@ -153,10 +154,11 @@ def simulate_experiment(
     return ExperimentWorld(tables=tables, truth=truth)
 
 
-def _assign(users: int, seed: int, skewed: bool) -> dict[str, npt.NDArray[Any]]:
+def _assign(users: int, seed: int, skewed: bool, saturated: bool) -> dict[str, npt.NDArray[Any]]:
+    """Assign users to arms; with spill-over, organisations differ in how many of their users are treated."""
     rng = generator(seed, "assignment")
     share = 0.47 if skewed else 0.5
-    return {
+    found = {
         "treated": rng.random(users) < share,
         "tier": rng.choice(len(_TIERS), size=users, p=[0.6, 0.3, 0.1]),
         "org": rng.integers(0, max(users // 20, 1), size=users),
@@ -165,6 +167,14 @@ def _assign(users: int, seed: int, skewed: bool) -> dict[str, npt.NDArray[Any]]:
         "latency": rng.standard_normal(users),
         "first_day": rng.integers(0, 3, size=users),
     }
+    if saturated:
+        organisations = int(found["org"].max()) + 1
+        shares = np.where(np.arange(organisations) % 2 == 0, 0.2, 0.8)[found["org"]]
+        found["treated"] = generator(seed, "saturation").random(users) < shares
+    counted = np.bincount(found["org"], minlength=1)
+    treated = np.bincount(found["org"], weights=found["treated"], minlength=len(counted))
+    found["around"] = (treated / np.maximum(counted, 1))[found["org"]]
+    return found
 
 
 def _conversations(users: int, seed: int, days: int, p: ExperimentParameters) -> dict[str, npt.NDArray[Any]]:
@@ -183,6 +193,7 @@ def _conversations(users: int, seed: int, days: int, p: ExperimentParameters) ->
 
 def _strength(
     treated: npt.NDArray[np.bool_],
+    around: Floats,
     day: npt.NDArray[np.int64],
     days: int,
     flaws: tuple[str, ...],
@@ -191,7 +202,7 @@ def _strength(
     """How much of the effect each conversation receives: 1 for the treated, unless a flaw says otherwise."""
     strength = treated.astype(np.float64)
     if "interference" in flaws:
-        strength = np.where(treated, 1.0, p.spill_over)
+        strength = np.where(treated, 1.0, p.spill_over * around)
     if "fading" in flaws:
         strength = strength * np.exp(-day / (days / 4))
     if "contamination" in flaws:
