@@ -4,11 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 CORE := $(VENV)/.core-installed
 DEV := $(VENV)/.dev-installed
+PEERS := $(VENV)-peers/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-# Numba and the engines take what they find; two threads are what the reference machine has.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-engines check lint types layers docs docs-serve bench bench-stats bench-metrics format lock clean
+.PHONY: help demo test test-slow test-engines check lint types layers docs docs-serve bench bench-stats bench-metrics bench-experiments bench-scaling test-calibration format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,10 +33,13 @@ demo: $(CORE) ## Simulate a small world, freeze a bar, review a release, verify 
 	@$(BIN)/jurat demo --out demo
 
 test: $(DEV) ## The default lane: doctests, oracles, faults, bad input, real data (under 5 minutes)
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not engines"
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not engines and not calibration"
 
 test-slow: $(DEV) ## Long simulations and soak runs
-	@$(BIN)/python -m pytest -q -n 2 -m slow
+	@$(BIN)/python -m pytest -q -n 2 -m "slow and not calibration"
+
+test-calibration: $(DEV) ## False positives, coverage and power of every estimator, by simulation (about 15 minutes)
+	@$(BIN)/python -m pytest -q -n 2 -m calibration tests/calibration
 
 test-engines: $(DEV) ## Metrics on Spark too (needs Java 17)
 	@$(PIP) install --require-hashes -r requirements/spark.lock
@@ -60,10 +63,22 @@ docs: $(DEV) ## Build the documentation, strictly, into site/
 docs-serve: $(DEV)
 	@$(BIN)/zensical serve
 
-bench: bench-stats bench-metrics ## Every benchmark beside its peers; tables and benchmarks/results/*.json
+bench: bench-stats bench-metrics bench-experiments bench-scaling ## Every benchmark beside its peers; tables and benchmarks/results/*.json
 
 bench-stats: $(DEV) ## Cluster-robust SE, bootstrap, prediction-powered mean
 	@$(BIN)/python -m benchmarks.bench_stats
+
+bench-experiments: $(DEV) $(PEERS) ## A scorecard of 20 M rows, all looks, one more day, bootstrap, beside their peers
+	@JURAT_BENCH_PEERS=$(VENV)-peers/bin/python $(BIN)/python -m benchmarks.bench_experiments
+
+# tea-tasting's last release for Python 3.11 needs an older DuckDB than ours: the peers live in an environment of their own.
+$(PEERS): requirements/peers.lock | $(BIN)/python
+	@$(PYTHON) -m venv $(VENV)-peers
+	@$(VENV)-peers/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/peers.lock
+	@touch $@
+
+bench-scaling: $(DEV) ## Scaling-law refits against scipy's BFGS
+	@$(BIN)/python -m benchmarks.bench_scaling
 
 bench-metrics: $(DEV) ## The metric engine against hand-written SQL and pandas
 	@$(BIN)/python -m benchmarks.bench_metrics
@@ -77,4 +92,4 @@ lock: ## Resolve the locked versions anew (needs uv)
 	for part in core build spark; do uv pip compile -q --universal --python-version 3.11 --no-header --no-emit-index-url --no-annotate --generate-hashes -c requirements/dev.lock requirements/$$part.in -o requirements/$$part.lock; done
 
 clean: ## Remove what the targets made
-	rm -rf $(VENV) demo site .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-peers demo site .hypothesis .mypy_cache .ruff_cache .import_linter_cache
