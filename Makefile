@@ -89,6 +89,7 @@ format: $(DEV) ## Format the code
 
 lock: ## Resolve the locked versions anew (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --no-header --no-emit-index-url --no-annotate --generate-hashes requirements/dev.in -o requirements/dev.lock
+	uv pip compile -q --universal --python-version 3.11 --no-header --no-emit-index-url --no-annotate --generate-hashes requirements/peers.in -o requirements/peers.lock
 	for part in core build spark; do uv pip compile -q --universal --python-version 3.11 --no-header --no-emit-index-url --no-annotate --generate-hashes -c requirements/dev.lock requirements/$$part.in -o requirements/$$part.lock; done
 
 clean: ## Remove what the targets made
