@@ -13,7 +13,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["TILE", "fold_product", "load_word", "lowest_bit", "minhash_tile", "set_bits", "word_mask"]
+__all__ = ["TILE", "fold_product", "load_word", "lowest_bit", "minhash_tile", "prefetch", "set_bits", "word_mask"]
 
 _I8, _I32, _I64, _I128 = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.IntType(128)
 _BLOCK = 64
@@ -91,6 +91,21 @@ def set_bits(typingctx: Any, bits: Any) -> Any:
 
     def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
         return builder.ctpop(arguments[0])
+
+    return signature, generate
+
+
+@intrinsic
+def prefetch(typingctx: Any, data: Any, place: Any) -> Any:
+    """Ask for the cache line of ``data[place]`` ahead of its use; reads nothing."""
+    signature = types.void(data, types.int64)
+
+    def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        pointer = _pointer(context, builder, sig.args[0], arguments[0], arguments[1], _I8)
+        kind = ir.FunctionType(ir.VoidType(), [_I8.as_pointer(), _I32, _I32, _I32])
+        ask = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        builder.call(ask, [pointer, ir.Constant(_I32, 0), ir.Constant(_I32, 1), ir.Constant(_I32, 1)])
+        return context.get_dummy_value()
 
     return signature, generate
 
