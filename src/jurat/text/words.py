@@ -17,7 +17,7 @@ from jurat.text.characters import IDEOGRAPH, SEPARATOR, character_table
 from jurat.text.column import TextColumn
 from jurat.text.simd import fold_product, load_word, lowest_bit, set_bits, word_mask
 
-__all__ = ["WORDS_VERSION", "WordColumn", "hash_word", "hash_words", "word_end"]
+__all__ = ["WORDS_VERSION", "WordColumn", "hash_word", "hash_words", "sequence_hashes", "word_end"]
 
 WORDS_VERSION = "words/1 (Unicode 14.0)"
 """Part of every manifest: another way to cut or hash words is another version."""
@@ -107,6 +107,30 @@ def hash_word(word: str) -> int:
         product = (low ^ _KEY_LOW ^ result) * (high ^ _KEY_HIGH)
         result = (product & _MASK) ^ (product >> 64)
     return result
+
+
+def sequence_hashes(words: WordColumn) -> NDArray[np.uint64]:
+    """Hash the whole sequence of words of each document: equal where only case, spacing and punctuation differ.
+
+    Parameters
+    ----------
+    words
+        Words of the documents.
+
+    Returns
+    -------
+    ndarray
+        uint64, shape ``(n, 2)``: 128 bits. Without a word, zeros.
+
+    Examples
+    --------
+    >>> pair = sequence_hashes(hash_words(TextColumn.of(["To be, or not to be", "to be -- OR not\\nto be!", "to be"])))
+    >>> bool((pair[0] == pair[1]).all()), bool((pair[0] == pair[2]).any())
+    (True, False)
+    """
+    out = np.zeros((len(words), 2), np.uint64)
+    _hash_sequences(words.hashes, words.offsets, out)
+    return out
 
 
 def word_end(document: NDArray[np.uint8], start: int) -> int:
@@ -297,3 +321,13 @@ def _cut(data, offsets, table, edges, hashes, starts, ends):
             n = _cut_document(copy, 0, stop - start, table, edges, hashes, starts, n)
         ends[document + 1] = n
     return n
+
+
+@nb.njit(cache=True, nogil=True)
+def _hash_sequences(hashes, offsets, out):
+    for document in range(len(offsets) - 1):
+        low, high = np.uint64(0), np.uint64(0)
+        for i in range(offsets[document], offsets[document + 1]):
+            low = fold_product(low ^ hashes[i] ^ np.uint64(_KEY_LOW), np.uint64(_KEY_HIGH))
+            high = fold_product(high ^ hashes[i] ^ np.uint64(_KEY_HIGH), np.uint64(_KEY_LOW) + np.uint64(2))
+        out[document, 0], out[document, 1] = low, high
