@@ -1,0 +1,307 @@
+"""One pass over raw documents that leaves columns: hashes, bands, counters, candidates, and where each document came from.
+
+Work is cut into units of whole files, one shard each, so the result is the same for one worker and for seven. A run that was
+killed goes on with the units that have no finished shard.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow.compute as pc
+
+from jurat.corpus.benchmarks import BenchmarkSource, load_benchmarks
+from jurat.corpus.features import Scanner, scan_batches
+from jurat.corpus.formats import ReadOptions
+from jurat.corpus.inputs import InputFile, list_inputs, units_of
+from jurat.corpus.language import language_model
+from jurat.corpus.read import QUARANTINED, READ, read_documents, with_extractor
+from jurat.corpus.shards import ShardFolder, ShardRecord
+from jurat.corpus.streams import Limits
+from jurat.errors import DataError
+from jurat.evidence.canonical import digest, file_sha256
+from jurat.store.durable import locked, make_folder
+from jurat.text.minhash import MinHashSpec
+from jurat.text.passages import PassageSpec
+
+__all__ = ["ScanResult", "ScanSpec", "minhash_of", "options_of", "scan"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanSpec:
+    """What is read and computed; a shard made with another one is made anew.
+
+    Attributes
+    ----------
+    text_field, id_field, source, document_bytes
+        See `ReadOptions`.
+    extractor
+        How pages become text: a key of `EXTRACTORS`.
+    language
+        Model for language: ``fasttext`` (in the extra ``corpus``) or ``none``.
+    minhash
+        Shingles and bands.
+    passages
+        Windows for repeated passages; ``None`` for none.
+    benchmarks
+        Files with items to look for.
+    batch_bytes
+        Text worked on at a time; bounds the memory.
+    """
+
+    text_field: str = "text"
+    id_field: str | None = None
+    source: str | None = None
+    document_bytes: int = Limits().document_bytes
+    extractor: str = "resiliparse"
+    language: Literal["fasttext", "none"] = "none"
+    minhash: MinHashSpec = field(default_factory=MinHashSpec)
+    passages: PassageSpec | None = field(default_factory=PassageSpec)
+    benchmarks: tuple[BenchmarkSource, ...] = ()
+    batch_bytes: int = 16 << 20
+
+    def document(self) -> dict[str, Any]:
+        """The specification as plain values."""
+        plain = asdict(self)
+        plain["benchmarks"] = [{**b, "path": str(b["path"])} for b in plain["benchmarks"]]
+        return plain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanResult:
+    """What a scan met.
+
+    Attributes
+    ----------
+    folder
+        Where it lies.
+    n_met, n_read, n_quarantined
+        Documents; ``n_met = n_read + n_quarantined``.
+    n_words, n_bytes
+        Of the documents read.
+    reasons
+        Quarantined documents by the kind of their reason.
+    passed_over
+        Files in folders that hold no documents, by suffix.
+    n_shards, n_reused
+        Shards in all, and those that an earlier run had finished.
+    digest
+        Digest of the manifest: names every byte of the result.
+    """
+
+    folder: Path
+    n_met: int
+    n_read: int
+    n_quarantined: int
+    n_words: int
+    n_bytes: int
+    reasons: dict[str, int]
+    passed_over: dict[str, int]
+    n_shards: int
+    n_reused: int
+    digest: str
+
+
+def scan(
+    inputs: Sequence[str | Path],
+    out: Path,
+    spec: ScanSpec | None = None,
+    *,
+    workers: int | None = None,
+    unit_bytes: int = 64 << 20,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> ScanResult:
+    """Scan documents into a folder of columns.
+
+    Parameters
+    ----------
+    inputs
+        Files, folders, patterns.
+    out
+        Folder of the result; a scan that is there and made from the same is continued or simply confirmed.
+    spec
+        What to compute.
+    workers
+        Processes; as many as there are processors by default. The result does not depend on it.
+    unit_bytes
+        Size of a unit of work on disk.
+    progress
+        Called with bytes done and bytes in all.
+
+    Returns
+    -------
+    ScanResult
+
+    Raises
+    ------
+    DataError
+        Where nothing can be read, or two documents have one id.
+    EngineError
+        Where another scan is at work in the folder.
+    """
+    spec = spec or ScanSpec()
+    found = list_inputs(inputs)
+    benchmarks = load_benchmarks(spec.benchmarks).sources if spec.benchmarks else []
+    units = units_of(found.files, unit_bytes=unit_bytes)
+    make_folder(out)
+    folder = ShardFolder(out)
+    with locked(out / ".lock", wait_seconds=1):
+        records, reused = _run(units, spec, benchmarks, folder, workers or os.cpu_count() or 1, progress)
+        manifest = folder.finish(
+            records,
+            {
+                "spec": spec.document(), "versions": Scanner().versions(), "benchmarks": benchmarks,
+                "passed_over": found.passed_over,
+            },
+        )  # fmt: skip
+    return _result(folder, manifest, found.passed_over, reused)
+
+
+def minhash_of(folder: ShardFolder) -> MinHashSpec:
+    """Specification of a scan's signatures."""
+    return MinHashSpec(**folder.manifest()["spec"]["minhash"])
+
+
+def options_of(spec: ScanSpec, files: Sequence[InputFile]) -> ReadOptions:
+    """How a scan reads its files."""
+    options = ReadOptions(
+        text_field=spec.text_field, id_field=spec.id_field, source=spec.source,
+        limits=Limits(document_bytes=spec.document_bytes),
+    )  # fmt: skip
+    return with_extractor(options, files, spec.extractor)
+
+
+def _run(
+    units: list[list[InputFile]],
+    spec: ScanSpec,
+    benchmarks: list[dict[str, Any]],
+    folder: ShardFolder,
+    workers: int,
+    progress: Callable[[int, int], None],
+) -> tuple[list[ShardRecord], int]:
+    """Make the shards that are not there; here for one worker, in processes for more."""
+    total = sum(file.size for unit in units for file in unit)
+    sizes = [sum(file.size for file in unit) for unit in units]
+    records: dict[int, ShardRecord] = {}
+    todo = []
+    for place, unit in enumerate(units):
+        finished = folder.finished(place, _made_from(unit, spec, benchmarks))
+        if finished is None:
+            todo.append(place)
+        else:
+            records[place] = finished
+    reused = len(records)
+    progress(sum(sizes[place] for place in records), total)
+    if min(workers, len(todo)) <= 1:
+        worker = _Worker(spec)
+        for place in todo:
+            records[place] = worker.make(place, units[place], folder, benchmarks)
+            progress(sum(sizes[p] for p in records), total)
+    else:
+        # Fresh processes, not forks: threads of Arrow do not survive a fork.
+        with ProcessPoolExecutor(
+            min(workers, len(todo)), mp_context=get_context("spawn"), initializer=_start, initargs=(spec,)
+        ) as pool:
+            waiting: dict[Future[ShardRecord], int] = {
+                pool.submit(_make, place, units[place], folder, benchmarks): place for place in todo
+            }
+            try:
+                while waiting:
+                    done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        records[waiting.pop(future)] = future.result()
+                    progress(sum(sizes[p] for p in records), total)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+    return [records[place] for place in range(len(units))], reused
+
+
+class _Worker:
+    """What a process keeps between units: the compiled kernels, the benchmarks' index, the language model."""
+
+    def __init__(self, spec: ScanSpec) -> None:
+        self.spec = spec
+        self.scanner = Scanner(
+            minhash=spec.minhash,
+            passages=spec.passages,
+            benchmarks=load_benchmarks(spec.benchmarks) if spec.benchmarks else None,
+            language=None if spec.language == "none" else language_model(spec.language),
+        )
+
+    def make(
+        self, place: int, unit: list[InputFile], folder: ShardFolder, benchmarks: list[dict[str, Any]]
+    ) -> ShardRecord:
+        documents = read_documents(unit, options_of(self.spec, unit), batch_bytes=self.spec.batch_bytes)
+        inputs = [{"path": file.name, "size": file.size, "sha256": file_sha256(file.path)} for file in unit]
+        return folder.write(
+            place,
+            scan_batches(documents, self.scanner),
+            made_from=_made_from(unit, self.spec, benchmarks),
+            inputs=inputs,
+        )
+
+
+_worker: _Worker | None = None
+
+
+def _start(spec: ScanSpec) -> None:
+    global _worker  # one of each process, made once  # noqa: PLW0603
+    _worker = _Worker(spec)
+
+
+def _make(place: int, unit: list[InputFile], folder: ShardFolder, benchmarks: list[dict[str, Any]]) -> ShardRecord:
+    if _worker is None:
+        raise RuntimeError("the process was not started with a specification")
+    return _worker.make(place, unit, folder, benchmarks)
+
+
+def _made_from(unit: list[InputFile], spec: ScanSpec, benchmarks: list[dict[str, Any]]) -> str:
+    """Digest of all that a shard depends on; a file is taken as unchanged while its size and time of change are."""
+    files = [[file.name, file.kind, file.size, file.path.stat().st_mtime_ns] for file in unit]
+    return digest({"files": files, "spec": spec.document(), "versions": Scanner().versions(), "benchmarks": benchmarks})
+
+
+def _result(folder: ShardFolder, manifest: dict[str, Any], passed_over: dict[str, int], reused: int) -> ScanResult:
+    about = folder.column("doc_id", "status", "reason", "n_words", "n_bytes")
+    if spec_id := manifest["spec"]["id_field"]:
+        counts = pc.value_counts(about["doc_id"])
+        twice = counts.filter(pc.greater(counts.field("counts"), 1))
+        if len(twice):
+            raise DataError(
+                f"{len(twice)} ids stand for more than one document",
+                seen=f"{twice[0]['values'].as_py()!r} occurs {twice[0]['counts'].as_py()} times in {spec_id!r}",
+                next_step="name a field that is unique, or leave the id field out",
+            )
+    counts = {entry["values"]: entry["counts"] for entry in about["status"].value_counts().to_pylist()}
+    reasons: dict[str, int] = {}
+    for entry in about["reason"].value_counts().to_pylist():
+        if entry["values"]:
+            kind = _kind_of(entry["values"])
+            reasons[kind] = reasons.get(kind, 0) + entry["counts"]
+    read = about.filter(pc.equal(about["status"], READ))
+    return ScanResult(
+        folder=folder.path,
+        n_met=len(about),
+        n_read=counts.get(READ, 0),
+        n_quarantined=counts.get(QUARANTINED, 0),
+        n_words=pc.sum(read["n_words"]).as_py() or 0,
+        n_bytes=pc.sum(read["n_bytes"]).as_py() or 0,
+        reasons=dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
+        passed_over=passed_over,
+        n_shards=len(manifest["shards"]),
+        n_reused=reused,
+        digest=manifest["digest"],
+    )
+
+
+def _kind_of(reason: str) -> str:
+    """A reason without what is particular to one document."""
+    words = reason.split(":")[0].split(" at byte")[0]
+    return "longer than allowed" if "the limit is" in reason else words
