@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,7 @@ from jurat.text.column import TextColumn
 from jurat.text.minhash import MINHASH_VERSION, MinHashSpec, band_keys, compact, signatures
 from jurat.text.overlap import Hits
 from jurat.text.passages import PassageSpec, fingerprints
-from jurat.text.pii import PII_KINDS, find_pii
+from jurat.text.pii import pii_candidates
 from jurat.text.quality import quality_counters
 from jurat.text.words import WORDS_VERSION, WordColumn, hash_words, sequence_hashes
 
@@ -134,16 +135,10 @@ def _counters(column: TextColumn) -> dict[str, pa.Array]:
 
 
 def _pii(column: TextColumn) -> pa.Array:
-    found = find_pii(column)
-    values = pa.StructArray.from_arrays(
-        [
-            pa.array([PII_KINDS[k] for k in found.kind], pa.string()),
-            pa.array(found.start, pa.int32()),
-            pa.array(found.stop, pa.int32()),
-        ],
-        ["kind", "start", "stop"],
-    )
-    return _lists(found.document, values, len(column))
+    found = pii_candidates(column)
+    names = ["kind", "start", "end"]
+    values = pa.StructArray.from_arrays([found[name].combine_chunks() for name in names], names)
+    return _lists(found["document"].to_numpy(), values, len(column))
 
 
 def _passages(words: WordColumn, spec: PassageSpec) -> pa.Array:
@@ -161,7 +156,7 @@ def _hits(words: WordColumn, hits: Hits) -> pa.Array:
     return _lists(hits.document, values, len(words))
 
 
-def _lists(document: NDArray[np.int32], values: pa.Array, n: int) -> pa.Array:
+def _lists(document: NDArray[np.integer[Any]], values: pa.Array, n: int) -> pa.Array:
     """Gather values, ordered by document, into one list a document."""
     offsets = np.searchsorted(document, np.arange(n + 1)).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), values)

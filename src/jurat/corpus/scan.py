@@ -7,30 +7,38 @@ killed goes on with the units that have no finished shard.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from jurat.corpus.benchmarks import BenchmarkSource, load_benchmarks
+from jurat.corpus.document import Limits
+from jurat.corpus.extraction import Extractor, ResiliparseExtractor, TrafilaturaExtractor
 from jurat.corpus.features import Scanner, scan_batches
-from jurat.corpus.formats import ReadOptions
-from jurat.corpus.inputs import InputFile, list_inputs, units_of
-from jurat.corpus.language import language_model
-from jurat.corpus.read import QUARANTINED, READ, read_documents, with_extractor
+from jurat.corpus.files import InputFile, find_files
+from jurat.corpus.identity import repeated_ids
+from jurat.corpus.language import FastTextLanguage
+from jurat.corpus.read import read_documents
 from jurat.corpus.shards import ShardFolder, ShardRecord
-from jurat.corpus.streams import Limits
-from jurat.errors import DataError
+from jurat.errors import DataError, UnknownName
 from jurat.evidence.canonical import digest, file_sha256
 from jurat.store.durable import locked, make_folder
 from jurat.text.minhash import MinHashSpec
 from jurat.text.passages import PassageSpec
 
-__all__ = ["ScanResult", "ScanSpec", "minhash_of", "options_of", "scan"]
+__all__ = ["ScanResult", "ScanSpec", "minhash_of", "read_unit", "scan", "spec_of"]
+
+_EXTRACTORS: dict[str, Callable[[], Extractor]] = {
+    "resiliparse": ResiliparseExtractor,
+    "trafilatura": TrafilaturaExtractor,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +47,12 @@ class ScanSpec:
 
     Attributes
     ----------
-    text_field, id_field, source, document_bytes
-        See `ReadOptions`.
+    text_field, id_field, source, licence
+        See `read_documents`.
+    document_bytes
+        A larger document is quarantined.
     extractor
-        How pages become text: a key of `EXTRACTORS`.
+        How pages become text: ``resiliparse`` or ``trafilatura``.
     language
         Model for language: ``fasttext`` (in the extra ``corpus``) or ``none``.
     minhash
@@ -58,6 +68,7 @@ class ScanSpec:
     text_field: str = "text"
     id_field: str | None = None
     source: str | None = None
+    licence: str | None = None
     document_bytes: int = Limits().document_bytes
     extractor: str = "resiliparse"
     language: Literal["fasttext", "none"] = "none"
@@ -87,8 +98,6 @@ class ScanResult:
         Of the documents read.
     reasons
         Quarantined documents by the kind of their reason.
-    passed_over
-        Files in folders that hold no documents, by suffix.
     n_shards, n_reused
         Shards in all, and those that an earlier run had finished.
     digest
@@ -102,7 +111,6 @@ class ScanResult:
     n_words: int
     n_bytes: int
     reasons: dict[str, int]
-    passed_over: dict[str, int]
     n_shards: int
     n_reused: int
     digest: str
@@ -146,21 +154,20 @@ def scan(
         Where another scan is at work in the folder.
     """
     spec = spec or ScanSpec()
-    found = list_inputs(inputs)
+    if spec.extractor not in _EXTRACTORS:
+        raise UnknownName("extractor", spec.extractor, _EXTRACTORS)
+    files = find_files(inputs)
     benchmarks = load_benchmarks(spec.benchmarks).sources if spec.benchmarks else []
-    units = units_of(found.files, unit_bytes=unit_bytes)
+    units = _units(files, unit_bytes)
     make_folder(out)
     folder = ShardFolder(out)
     with locked(out / ".lock", wait_seconds=1):
         records, reused = _run(units, spec, benchmarks, folder, workers or os.cpu_count() or 1, progress)
         manifest = folder.finish(
             records,
-            {
-                "spec": spec.document(), "versions": Scanner().versions(), "benchmarks": benchmarks,
-                "passed_over": found.passed_over,
-            },
-        )  # fmt: skip
-    return _result(folder, manifest, found.passed_over, reused)
+            {"spec": spec.document(), "versions": Scanner().versions(), "benchmarks": benchmarks},
+        )
+    return _result(folder, manifest, reused)
 
 
 def minhash_of(folder: ShardFolder) -> MinHashSpec:
@@ -168,13 +175,42 @@ def minhash_of(folder: ShardFolder) -> MinHashSpec:
     return MinHashSpec(**folder.manifest()["spec"]["minhash"])
 
 
-def options_of(spec: ScanSpec, files: Sequence[InputFile]) -> ReadOptions:
-    """How a scan reads its files."""
-    options = ReadOptions(
-        text_field=spec.text_field, id_field=spec.id_field, source=spec.source,
+def spec_of(folder: ShardFolder) -> ScanSpec:
+    """Specification of a scan, without the benchmarks, which are files of their own."""
+    plain = folder.manifest()["spec"]
+    passages = plain["passages"]
+    return ScanSpec(
+        **{k: v for k, v in plain.items() if k not in ("minhash", "passages", "benchmarks")},
+        minhash=MinHashSpec(**plain["minhash"]),
+        passages=None if passages is None else PassageSpec(**passages),
+    )
+
+
+def read_unit(unit: list[InputFile], spec: ScanSpec) -> Iterator[pa.RecordBatch]:
+    """Read a unit's documents as a scan does."""
+    return read_documents(
+        unit,
+        batch_bytes=spec.batch_bytes,
+        text_field=spec.text_field,
+        id_field=spec.id_field,
+        source=spec.source,
+        licence=spec.licence,
+        extractor=_EXTRACTORS[spec.extractor](),
         limits=Limits(document_bytes=spec.document_bytes),
-    )  # fmt: skip
-    return with_extractor(options, files, spec.extractor)
+    )
+
+
+def _units(files: list[InputFile], unit_bytes: int) -> list[list[InputFile]]:
+    """Group neighbouring files: a unit becomes one shard, whoever does it."""
+    units: list[list[InputFile]] = []
+    room = 0
+    for file in files:
+        if room <= 0:
+            units.append([])
+            room = unit_bytes
+        units[-1].append(file)
+        room -= max(file.size, 1)
+    return units
 
 
 def _run(
@@ -232,14 +268,14 @@ class _Worker:
             minhash=spec.minhash,
             passages=spec.passages,
             benchmarks=load_benchmarks(spec.benchmarks) if spec.benchmarks else None,
-            language=None if spec.language == "none" else language_model(spec.language),
+            language=None if spec.language == "none" else FastTextLanguage(),
         )
 
     def make(
         self, place: int, unit: list[InputFile], folder: ShardFolder, benchmarks: list[dict[str, Any]]
     ) -> ShardRecord:
-        documents = read_documents(unit, options_of(self.spec, unit), batch_bytes=self.spec.batch_bytes)
-        inputs = [{"path": file.name, "size": file.size, "sha256": file_sha256(file.path)} for file in unit]
+        documents = read_unit(unit, self.spec)
+        inputs = [_about(file) for file in unit]
         return folder.write(
             place,
             scan_batches(documents, self.scanner),
@@ -264,44 +300,51 @@ def _make(place: int, unit: list[InputFile], folder: ShardFolder, benchmarks: li
 
 def _made_from(unit: list[InputFile], spec: ScanSpec, benchmarks: list[dict[str, Any]]) -> str:
     """Digest of all that a shard depends on; a file is taken as unchanged while its size and time of change are."""
-    files = [[file.name, file.kind, file.size, file.path.stat().st_mtime_ns] for file in unit]
+    files = [[file.name, file.kind, file.size, _changed(file.path)] for file in unit]
     return digest({"files": files, "spec": spec.document(), "versions": Scanner().versions(), "benchmarks": benchmarks})
 
 
-def _result(folder: ShardFolder, manifest: dict[str, Any], passed_over: dict[str, int], reused: int) -> ScanResult:
-    about = folder.column("doc_id", "status", "reason", "n_words", "n_bytes")
-    if spec_id := manifest["spec"]["id_field"]:
-        counts = pc.value_counts(about["doc_id"])
-        twice = counts.filter(pc.greater(counts.field("counts"), 1))
-        if len(twice):
-            raise DataError(
-                f"{len(twice)} ids stand for more than one document",
-                seen=f"{twice[0]['values'].as_py()!r} occurs {twice[0]['counts'].as_py()} times in {spec_id!r}",
-                next_step="name a field that is unique, or leave the id field out",
-            )
+def _about(file: InputFile) -> dict[str, Any]:
+    """What a record keeps of an input; one that cannot be opened has no digest, and a quarantined row says why."""
+    try:
+        return {"path": file.name, "size": file.size, "sha256": file_sha256(file.path)}
+    except OSError:
+        return {"path": file.name, "size": file.size, "sha256": None}
+
+
+def _changed(path: Path) -> str:
+    try:
+        return str(path.stat().st_mtime_ns)
+    except OSError:
+        return ""
+
+
+def _result(folder: ShardFolder, manifest: dict[str, Any], reused: int) -> ScanResult:
+    about = folder.column("doc_id", "file", "record", "status", "reason", "n_words", "n_bytes")
+    twice = repeated_ids(about)
+    if len(twice):
+        first = twice.to_pylist()[0]
+        raise DataError(
+            f"{len(twice)} ids stand for more than one document",
+            seen=f"{first['doc_id']!r}: {first['documents']} documents, the first in {first['file']}",
+            next_step="name a field that is unique, or leave the id field out",
+        )
     counts = {entry["values"]: entry["counts"] for entry in about["status"].value_counts().to_pylist()}
     reasons: dict[str, int] = {}
     for entry in about["reason"].value_counts().to_pylist():
         if entry["values"]:
-            kind = _kind_of(entry["values"])
+            kind = re.sub(r"\d[\d,.]*|'[^']*'|\([^)]*\)", "…", entry["values"])
             reasons[kind] = reasons.get(kind, 0) + entry["counts"]
-    read = about.filter(pc.equal(about["status"], READ))
+    read = about.filter(pc.equal(about["status"], "read"))
     return ScanResult(
         folder=folder.path,
         n_met=len(about),
-        n_read=counts.get(READ, 0),
-        n_quarantined=counts.get(QUARANTINED, 0),
+        n_read=counts.get("read", 0),
+        n_quarantined=counts.get("quarantined", 0),
         n_words=pc.sum(read["n_words"]).as_py() or 0,
         n_bytes=pc.sum(read["n_bytes"]).as_py() or 0,
         reasons=dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
-        passed_over=passed_over,
         n_shards=len(manifest["shards"]),
         n_reused=reused,
         digest=manifest["digest"],
     )
-
-
-def _kind_of(reason: str) -> str:
-    """A reason without what is particular to one document."""
-    words = reason.split(":")[0].split(" at byte")[0]
-    return "longer than allowed" if "the limit is" in reason else words

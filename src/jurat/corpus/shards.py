@@ -107,6 +107,7 @@ class ShardFolder:
                     next_step="leave empty files out",
                 )  # fmt: skip
             writer.close()
+            Path(hidden).chmod(0o644)
             fsync_file(Path(hidden))
             checksum = file_sha256(Path(hidden))
             Path(hidden).replace(folder / name)

@@ -1,0 +1,199 @@
+"""Repetition inside a document: lines, paragraphs and word n-grams that come again.
+
+N-grams are counted level by level: an n-gram can only repeat where both (n − 1)-grams it is made of repeat, so natural
+text is left with few candidates after word pairs, and the levels up to ten cost little. Equality is that of 64-bit hashes.
+"""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+
+from jurat.text.simd import fold_product, load_word
+
+__all__ = ["fold_bytes", "repeated_lines", "repeated_n_grams", "repeated_paragraphs"]
+
+_FIRST_KEY = np.uint64(0xA0761D6478BD642F)
+_SECOND_KEY = np.uint64(0xE7037ED1A0B428DB)
+_LENGTH_KEY = np.uint64(0x8EBC6AF09C88C6E3)
+_ONE, _EIGHT = np.uint64(1), np.uint64(8)
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def fold_bytes(data, start, stop):  # type: ignore[no-untyped-def]
+    """Hash bytes ``[start, stop)``; reads up to 16 bytes behind ``stop``."""
+    result = np.uint64(stop - start) * _LENGTH_KEY
+    place = start
+    while place < stop:
+        left = stop - place
+        low, high = load_word(data, place), np.uint64(0)
+        if left < 8:
+            low &= (_ONE << np.uint64(8 * left)) - _ONE
+        elif left > 8:
+            high = load_word(data, place + 8)
+            if left < 16:
+                high &= (_ONE << np.uint64(8 * (left - 8))) - _ONE
+        result = fold_product(low ^ _FIRST_KEY ^ result, high ^ _SECOND_KEY)
+        place += 16
+    return result
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _slot(keys, marks, mark, mask, key):  # type: ignore[no-untyped-def]
+    """Where ``key`` stands in the table of this ``mark``, or the free place for it (then ``marks`` differs)."""
+    place = np.int64(key) & mask
+    while marks[place] == mark and keys[place] != key:
+        place = (place + 1) & mask
+    return place
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _mask(count):  # type: ignore[no-untyped-def]
+    size = 16
+    while size < 2 * count:
+        size *= 2
+    return size - 1
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def repeated_lines(hashes, filled, lengths, count, table, mark):  # type: ignore[no-untyped-def]
+    """How many of ``count`` lines stood before, their characters, and those of lines that hold more than whitespace."""
+    keys, marks = table[0], table[1]
+    mask = _mask(count)
+    repeats = characters = filled_characters = 0
+    for i in range(count):
+        place = _slot(keys, marks, mark, mask, hashes[i])
+        if marks[place] == mark:
+            repeats += 1
+            characters += lengths[i]
+            if filled[i]:
+                filled_characters += lengths[i]
+        else:
+            marks[place], keys[place] = mark, hashes[i]
+    return repeats, characters, filled_characters
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def repeated_paragraphs(data, begin, end, breaks, line_characters, count, table, mark):  # type: ignore[no-untyped-def]
+    """Paragraphs of the text ``[begin, end)``, those that stood before, and the characters of these.
+
+    ``breaks[:count]`` are the places of line feeds, ``line_characters[i]`` the characters before ``breaks[i]`` (and last,
+    at ``count`` and ``count + 1``, those before ``begin`` and ``end``). Two line feeds in a row part paragraphs.
+    """
+    keys, marks = table[0], table[1]
+    mask = _mask(count + 1)
+    paragraphs = repeats = characters = 0
+    start, before = begin, line_characters[count]
+    i = 0
+    while True:
+        while i < count and breaks[i] < start:
+            i += 1
+        while i < count and breaks[i] < end and not (i + 1 < count and breaks[i + 1] == breaks[i] + 1):
+            i += 1
+        is_last = i >= count or breaks[i] >= end
+        stop, after = (end, line_characters[count + 1]) if is_last else (breaks[i], line_characters[i])
+        key = fold_bytes(data, start, stop)
+        place = _slot(keys, marks, mark, mask, key)
+        paragraphs += 1
+        if marks[place] == mark:
+            repeats += 1
+            characters += after - before
+        else:
+            marks[place], keys[place] = mark, key
+        if is_last:
+            return paragraphs, repeats, characters
+        while i + 1 < count and breaks[i + 1] == breaks[i] + 1:
+            i += 1
+        start, before = breaks[i] + 1, line_characters[i] + 1
+        i += 1
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _count(size, words, candidates, n, table, tallies, firsts, slots, mark):  # type: ignore[no-untyped-def]
+    """Count candidates of one level; returns the place and number of the most frequent (the earliest of equals).
+
+    ``firsts`` holds for each place its (n − 1)-gram's first place (for pairs: nothing), and receives the n-gram's.
+    """
+    keys, marks = table[0], table[1]
+    mask = _mask(candidates)
+    places, owner = slots[0], slots[1]
+    for c in range(candidates):
+        i = places[c]
+        left = words[i] if size == 2 else np.uint64(firsts[i])
+        key = fold_product(left ^ _FIRST_KEY, words[i + size - 1] ^ _SECOND_KEY)
+        place = _slot(keys, marks, mark, mask, key)
+        if marks[place] == mark:
+            tallies[place, 0] += 1
+        else:
+            marks[place], keys[place] = mark, key
+            tallies[place, 0], tallies[place, 1] = 1, i
+        owner[c] = place
+    best, most = n, 0
+    for c in range(candidates):
+        if tallies[owner[c], 0] > most:
+            best, most = places[c], tallies[owner[c], 0]
+    return best, most
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _covered(size, ends, candidates, tallies, slots):  # type: ignore[no-untyped-def]
+    """Characters of n-grams that stood before; what one such covers is not looked at again."""
+    places, owner = slots[0], slots[1]
+    free = characters = 0
+    for c in range(candidates):
+        i = places[c]
+        if i < free:
+            continue
+        # A negative tally says that this n-gram was met; its size is not needed any more by then.
+        if tallies[owner[c], 0] < 0:
+            characters += ends[i + size] - ends[i]
+            free = i + size
+        else:
+            tallies[owner[c], 0] = -tallies[owner[c], 0]
+    return characters
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _survivors(size, n, candidates, tallies, firsts, slots):  # type: ignore[no-untyped-def]
+    """Keep the places whose n-gram, and the one a word later, come more than once; returns how many."""
+    places, owner = slots[0], slots[1]
+    kept = 0
+    for c in range(candidates):
+        if abs(tallies[owner[c], 0]) > 1:
+            i = places[c]
+            firsts[i] = tallies[owner[c], 1]
+            places[kept] = i
+            kept += 1
+    pairs = 0
+    for c in range(kept):
+        if c + 1 < kept and places[c + 1] == places[c] + 1 and places[c] + size < n:
+            places[pairs] = places[c]
+            pairs += 1
+    return pairs
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def repeated_n_grams(words, ends, n, table, tallies, firsts, slots, mark, out):  # type: ignore[no-untyped-def]
+    """Write characters of the top 2-, 3-, 4-gram and of repeated 5- to 10-grams to ``out[0:9]``; returns the next mark.
+
+    ``words`` are the hashes of ``n`` words, ``ends[i]`` the characters of the first ``i`` words.
+    """
+    candidates = max(n - 1, 0)
+    for i in range(candidates):
+        slots[0, i] = i
+    for size in range(2, 11):
+        if n < size:
+            return mark
+        best, most = n, 0
+        if candidates > 0:
+            mark += 1
+            best, most = _count(size, words, candidates, n, table, tallies, firsts, slots, mark)
+        if size < 5:
+            if most < 2:
+                best, most = 0, 1
+            out[size - 2] = most * (ends[best + size] - ends[best] + size - 1)
+        elif candidates > 0:
+            out[size - 2] = _covered(size, ends, candidates, tallies, slots)
+        if candidates > 0:
+            candidates = _survivors(size, n, candidates, tallies, firsts, slots)
+    return mark
