@@ -32,7 +32,8 @@ class Extractor(Protocol):
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Name with version."""
 
     def extract(self, html: bytes, url: str | None, *, encoding: str | None = None) -> str:
         """Return the text of a page, empty where it has none.
@@ -120,9 +121,9 @@ def _decoded(html: bytes, encoding: str | None) -> str:
     except ImportError as error:
         raise MissingExtra("resiliparse", "corpus") from error
     try:
-        return str(bytes_to_str(html, encoding or detect_encoding(html, from_html_meta=True)))
+        return str(bytes_to_str(html, encoding or detect_encoding(html, from_html_meta=True) or "utf-8"))
     except (LookupError, UnicodeError):
-        return str(bytes_to_str(html, detect_encoding(html)))
+        return str(bytes_to_str(html, detect_encoding(html) or "utf-8"))
 
 
 def nesting_depth(html: bytes, *, enough: int = 0) -> int:

@@ -139,7 +139,7 @@ def word_agreement(text: str, reference: str) -> tuple[float, int, int]:
     (0.5714285714285714, 5, 2)
     """
     words = hash_words(TextColumn.of([text, reference]))
-    ours, theirs = _counted(words.document(0)), _counted(words.document(1))
+    ours, theirs = (_counted(words.hashes[words.offsets[i] : words.offsets[i + 1]]) for i in (0, 1))
     n, m = int(ours[1].sum()), int(theirs[1].sum())
     if n + m == 0:
         return 1.0, 0, 0

@@ -135,7 +135,7 @@ def _expanded(entry: str) -> Iterator[tuple[Path, Path]]:
     elif glob.has_magic(entry):
         fixed = Path(*_before_pattern(path.parts))
         any_match = False
-        for match in sorted(glob.iglob(entry, recursive=True)):
+        for match in sorted(glob.iglob(entry, recursive=True)):  # noqa: PTH207 (absolute patterns too)
             any_match = True
             below = Path(match)
             yield from ((fixed, file) for file in (_walk(below) if below.is_dir() else [below]))
@@ -144,7 +144,7 @@ def _expanded(entry: str) -> Iterator[tuple[Path, Path]]:
                 "the pattern matches no file", seen=entry, next_step="`ls` the folder; ** matches any depth"
             )
     else:
-        names = sorted(os.listdir(path.parent)) if path.parent.is_dir() else []
+        names = sorted(child.name for child in path.parent.iterdir()) if path.parent.is_dir() else []
         near = difflib.get_close_matches(path.name, names, n=1)
         advice = f"did you mean {str(path.parent / near[0])!r}?" if near else "check the path"
         raise DataError("no such file or folder", seen=entry, next_step=advice)
@@ -162,7 +162,7 @@ def _walk(folder: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(place, name)
-            if not name.startswith(".") and (path.is_file() or path.is_symlink() and not path.exists()):
+            if not name.startswith(".") and (path.is_file() or (path.is_symlink() and not path.exists())):
                 yield path
 
 

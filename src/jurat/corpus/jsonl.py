@@ -58,7 +58,8 @@ def read_json(
         As for `read_json_lines`.
     """
     head = stream.read(_BLOCK)
-    whole = io.BufferedReader(_Rejoined(head, stream), _BLOCK)
+    rejoined: Any = _Rejoined(head, stream)
+    whole = io.BufferedReader(rejoined, _BLOCK)
     first, newline, _ = head.removeprefix(codecs.BOM_UTF8).lstrip().partition(b"\n")
     if first.startswith(b"["):
         elements = _elements(whole, limits.document_bytes)

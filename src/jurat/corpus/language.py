@@ -31,7 +31,8 @@ class LanguageIdentifier(Protocol):
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Name with version."""
 
     def __call__(self, texts: TextColumn) -> tuple[list[str | None], NDArray[np.float64]]:
         """Tell the language of each document.
@@ -90,6 +91,7 @@ class FastTextLanguage:
         return f"fastText {path.name} sha256:{_digest(path)[:12]}, first {self.n_bytes} bytes"
 
     def __call__(self, texts: TextColumn) -> tuple[list[str | None], NDArray[np.float64]]:
+        """Tell the language of each document; see `LanguageIdentifier`."""
         model = _load(_model_path(self.model))
         labels: list[str | None] = []
         probabilities = np.zeros(len(texts))

@@ -250,6 +250,8 @@ def _records(file: InputFile, options: _Options) -> Iterator[Found]:
         for found in _open(file, options):
             last = found.record
             yield found
+        if last == 0:
+            yield Found(record=1, reason="no document in the file", n_bytes=file.size)
     except DamagedFile as damage:
         yield Found(record=last + 1, reason=str(damage))
     except (OSError, pa.ArrowException) as error:

@@ -8,80 +8,28 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
-from jurat.corpus.benchmarks import BenchmarkSource, load_benchmarks
-from jurat.corpus.document import Limits
-from jurat.corpus.extraction import Extractor, ResiliparseExtractor, TrafilaturaExtractor
+from jurat.corpus.benchmarks import load_benchmarks
 from jurat.corpus.features import Scanner, scan_batches
 from jurat.corpus.files import InputFile, find_files
 from jurat.corpus.identity import repeated_ids
 from jurat.corpus.language import FastTextLanguage
-from jurat.corpus.read import read_documents
+from jurat.corpus.scan_spec import ScanSpec, read_unit
 from jurat.corpus.shards import ShardFolder, ShardRecord
-from jurat.errors import DataError, UnknownName
-from jurat.evidence.canonical import digest, file_sha256
-from jurat.store.durable import locked, make_folder
-from jurat.text.minhash import MinHashSpec
-from jurat.text.passages import PassageSpec
+from jurat.corpus.texts import SampleKeeper
+from jurat.errors import DataError
+from jurat.evidence.canonical import canonical_json, digest, file_sha256
+from jurat.store.durable import locked, make_folder, write_atomically
 
-__all__ = ["ScanResult", "ScanSpec", "minhash_of", "read_unit", "scan", "spec_of"]
-
-_EXTRACTORS: dict[str, Callable[[], Extractor]] = {
-    "resiliparse": ResiliparseExtractor,
-    "trafilatura": TrafilaturaExtractor,
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScanSpec:
-    """What is read and computed; a shard made with another one is made anew.
-
-    Attributes
-    ----------
-    text_field, id_field, source, licence
-        See `read_documents`.
-    document_bytes
-        A larger document is quarantined.
-    extractor
-        How pages become text: ``resiliparse`` or ``trafilatura``.
-    language
-        Model for language: ``fasttext`` (in the extra ``corpus``) or ``none``.
-    minhash
-        Shingles and bands.
-    passages
-        Windows for repeated passages; ``None`` for none.
-    benchmarks
-        Files with items to look for.
-    batch_bytes
-        Text worked on at a time; bounds the memory.
-    """
-
-    text_field: str = "text"
-    id_field: str | None = None
-    source: str | None = None
-    licence: str | None = None
-    document_bytes: int = Limits().document_bytes
-    extractor: str = "resiliparse"
-    language: Literal["fasttext", "none"] = "none"
-    minhash: MinHashSpec = field(default_factory=MinHashSpec)
-    passages: PassageSpec | None = field(default_factory=PassageSpec)
-    benchmarks: tuple[BenchmarkSource, ...] = ()
-    batch_bytes: int = 16 << 20
-
-    def document(self) -> dict[str, Any]:
-        """The specification as plain values."""
-        plain = asdict(self)
-        plain["benchmarks"] = [{**b, "path": str(b["path"])} for b in plain["benchmarks"]]
-        return plain
+__all__ = ["ScanResult", "scan"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,8 +102,6 @@ def scan(
         Where another scan is at work in the folder.
     """
     spec = spec or ScanSpec()
-    if spec.extractor not in _EXTRACTORS:
-        raise UnknownName("extractor", spec.extractor, _EXTRACTORS)
     files = find_files(inputs)
     benchmarks = load_benchmarks(spec.benchmarks).sources if spec.benchmarks else []
     units = _units(files, unit_bytes)
@@ -163,41 +109,13 @@ def scan(
     folder = ShardFolder(out)
     with locked(out / ".lock", wait_seconds=1):
         records, reused = _run(units, spec, benchmarks, folder, workers or os.cpu_count() or 1, progress)
+        places = sorted({str(Path(file).resolve()) for file in inputs})
+        write_atomically(out / "inputs.json", canonical_json(places))
         manifest = folder.finish(
             records,
             {"spec": spec.document(), "versions": Scanner().versions(), "benchmarks": benchmarks},
         )
     return _result(folder, manifest, reused)
-
-
-def minhash_of(folder: ShardFolder) -> MinHashSpec:
-    """Specification of a scan's signatures."""
-    return MinHashSpec(**folder.manifest()["spec"]["minhash"])
-
-
-def spec_of(folder: ShardFolder) -> ScanSpec:
-    """Specification of a scan, without the benchmarks, which are files of their own."""
-    plain = folder.manifest()["spec"]
-    passages = plain["passages"]
-    return ScanSpec(
-        **{k: v for k, v in plain.items() if k not in ("minhash", "passages", "benchmarks")},
-        minhash=MinHashSpec(**plain["minhash"]),
-        passages=None if passages is None else PassageSpec(**passages),
-    )
-
-
-def read_unit(unit: list[InputFile], spec: ScanSpec) -> Iterator[pa.RecordBatch]:
-    """Read a unit's documents as a scan does."""
-    return read_documents(
-        unit,
-        batch_bytes=spec.batch_bytes,
-        text_field=spec.text_field,
-        id_field=spec.id_field,
-        source=spec.source,
-        licence=spec.licence,
-        extractor=_EXTRACTORS[spec.extractor](),
-        limits=Limits(document_bytes=spec.document_bytes),
-    )
 
 
 def _units(files: list[InputFile], unit_bytes: int) -> list[list[InputFile]]:
@@ -274,11 +192,13 @@ class _Worker:
     def make(
         self, place: int, unit: list[InputFile], folder: ShardFolder, benchmarks: list[dict[str, Any]]
     ) -> ShardRecord:
-        documents = read_unit(unit, self.spec)
+        keeper = SampleKeeper(self.spec.sample)
+        documents = keeper.watch(read_unit(unit, self.spec))
         inputs = [_about(file) for file in unit]
         return folder.write(
             place,
             scan_batches(documents, self.scanner),
+            sample=keeper.table,
             made_from=_made_from(unit, self.spec, benchmarks),
             inputs=inputs,
         )

@@ -164,7 +164,7 @@ def select_subset(
     --------
     >>> rows = np.array([[1.0, 0.0], [0.99, 0.1], [0.0, 1.0], [0.1, 0.99]])
     >>> select_subset(rows, 2).units.tolist()
-    [1, 3]
+    [1, 2]
     >>> select_subset(rows, 2, quality=[0.9, 0.8, 0.1, 0.2], quality_weight=1.0).units.tolist()
     [0, 1]
     """
@@ -332,4 +332,4 @@ def _reached(targets: _Cosine, candidates: _Cosine, order: npt.NDArray[np.int64]
 
 
 def _interval(values: Floats, rng: np.random.Generator, level: float) -> Interval:
-    return bootstrap_mean(values, rng=rng, level=level, method="percentile").interval
+    return bootstrap_mean(np.ones(len(values)), values, rng=rng, level=level, method="percentile").interval

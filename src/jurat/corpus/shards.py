@@ -8,10 +8,11 @@ the folder can tell that nothing was cut, swapped or added.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,8 @@ class ShardRecord:
         Documents by status.
     sha256
         Digest of the Parquet file.
+    sample_sha256
+        Digest of the sample kept beside it.
     made_from
         Digest of everything the shard depends on: input files, their contents, the scan's parameters.
     inputs
@@ -52,6 +55,7 @@ class ShardRecord:
     rows: int
     counts: dict[str, int]
     sha256: str
+    sample_sha256: str
     made_from: str
     inputs: list[dict[str, Any]]
 
@@ -73,7 +77,13 @@ class ShardFolder:
     path: Path
 
     def write(
-        self, place: int, batches: Iterable[pa.RecordBatch], *, made_from: str, inputs: list[dict[str, Any]]
+        self,
+        place: int,
+        batches: Iterable[pa.RecordBatch],
+        *,
+        sample: Callable[[], pa.Table],
+        made_from: str,
+        inputs: list[dict[str, Any]],
     ) -> ShardRecord:
         """Write one shard and its record; both survive a power cut once this returns.
 
@@ -83,6 +93,8 @@ class ShardFolder:
             Number of the shard.
         batches
             Its rows; at least one batch.
+        sample
+            Gives the sample to keep beside it, once the batches are through.
         made_from, inputs
             See `ShardRecord`.
         """
@@ -117,8 +129,14 @@ class ShardFolder:
             raise
         fsync_directory(folder)
         record = ShardRecord(
-            name=name, rows=rows, counts=counts, sha256=checksum, made_from=made_from, inputs=inputs
-        )  # fmt: skip
+            name=name,
+            rows=rows,
+            counts=counts,
+            sha256=checksum,
+            sample_sha256=self._keep_sample(name, sample()),
+            made_from=made_from,
+            inputs=inputs,
+        )
         write_atomically(folder / f"part-{place:05d}.json", canonical_json(record.document()))
         return record
 
@@ -128,16 +146,27 @@ class ShardFolder:
         if not record_path.is_file():
             return None
         record = ShardRecord(**json.loads(record_path.read_bytes()))
-        data = self.path / "shards" / record.name
-        if record.made_from != made_from or not data.is_file() or file_sha256(data) != record.sha256:
+        if record.made_from != made_from:
             return None
+        for folder, checksum in (("shards", record.sha256), ("samples", record.sample_sha256)):
+            data = self.path / folder / record.name
+            if not data.is_file() or file_sha256(data) != checksum:
+                return None
         return record
+
+    def _keep_sample(self, name: str, table: pa.Table) -> str:
+        folder = self.path / "samples"
+        make_folder(folder)
+        stream = pa.BufferOutputStream()
+        pq.write_table(table, stream, compression="zstd")
+        content = stream.getvalue().to_pybytes()
+        write_atomically(folder / name, content)
+        return hashlib.sha256(content).hexdigest()
 
     def finish(self, records: Sequence[ShardRecord], about: dict[str, Any]) -> dict[str, Any]:
         """Write the manifest, last; what another run left behind is removed."""
-        folder = self.path / "shards"
         named = {record.name for record in records}
-        for stray in folder.iterdir():
+        for stray in [*(self.path / "shards").iterdir(), *(self.path / "samples").iterdir()]:
             if stray.with_suffix(".parquet").name not in named:
                 stray.unlink()
         manifest = {"format": FORMAT, **about, "shards": [record.document() for record in records]}

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jurat.corpus.document import Fields, Found, Limits
-from jurat.corpus.lines import Line, not_text, read_lines
+from jurat.corpus.lines import Line, read_lines
 from jurat.corpus.unpack import DamagedFile
 from jurat.errors import UnknownName
 

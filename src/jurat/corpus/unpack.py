@@ -59,6 +59,7 @@ class GzipStream(io.RawIOBase):
         self._members: deque[tuple[int, int]] | None = deque() if track else None
 
     def readable(self) -> bool:
+        """Whether it can be read: yes."""
         return True
 
     def member_at(self, place: int) -> int:
@@ -71,6 +72,7 @@ class GzipStream(io.RawIOBase):
         return members[0][1]
 
     def readinto(self, buffer: Any) -> int:
+        """Unpack some bytes into a buffer; 0 at the end."""
         while True:
             if self._inflate is None and not self._begin():
                 return 0

@@ -91,7 +91,8 @@ def _record_headers(stream: io.BufferedReader, place: int) -> tuple[Headers | No
         return None, 0
     if not first.startswith(b"WARC/"):
         raise DamagedFile(f"no WARC record begins at byte {place} of the unpacked file: {first[:24]!r}")
-    lines, used = [], len(first)
+    lines: list[bytes] = []
+    used = len(first)
     while True:
         line = stream.readline(_BLOCK)
         used += len(line)
@@ -166,7 +167,7 @@ def _take_block(record: Found, kind: str, headers: Headers, block: bytes, limits
     media = content_type.partition(";")[0].strip().lower()
     if kind == "conversion" or media == "text/plain":
         record.body = block
-    elif media in _PAGES or not media and _LOOKS_LIKE_PAGE.search(block[:1024]):
+    elif media in _PAGES or (not media and _LOOKS_LIKE_PAGE.search(block[:1024])):
         record.body, record.html = block, True
         declared = _CHARSET.search(content_type)
         record.encoding = declared[1] if declared else None
@@ -202,7 +203,8 @@ def _decoded(body: bytes, http: Headers, limits: Limits) -> bytes:
 
 def _unchunked(body: bytes) -> bytes:
     """Join chunks; a body that does not begin with a chunk's size was joined already."""
-    parts, place = [], 0
+    parts: list[bytes] = []
+    place = 0
     while match := _CHUNK.match(body, place):
         size = int(match[1], 16)
         if size == 0:
