@@ -116,8 +116,10 @@ class Scorecard:
         variance, df = variance_and_df(self.table, functional)
         if self.crossed is None:
             return math.sqrt(variance), df
-        second, df_2 = variance_and_df(self.crossed[0].table, functional)
-        both, _ = variance_and_df(self.crossed[1].table, functional)
+        # A gradient is by means over clusters: the same sums over another number of clusters have other means.
+        scales = [scan.table.groups[""].clusters / self.table.groups[""].clusters for scan in self.crossed]
+        second, df_2 = variance_and_df(self.crossed[0].table, scales[0] * functional)
+        both, _ = variance_and_df(self.crossed[1].table, scales[1] * functional)
         # A variance cannot be below the larger of its one-way parts for a reason of rounding alone (Cameron et al., 2011).
         total = variance + second - both
         return math.sqrt(total if total > 0 else max(variance, second)), min(df, df_2)
@@ -137,7 +139,10 @@ class Scorecard:
         rows = round(self.table.mean(arm, counted) * self.table.clusters(arm))
         clusters = self.table.clusters(arm)
         if definition.kind == "proportion":
-            return proportion_from_spread(functional.value, se, df, n=rows, n_clusters=clusters, level=level)
+            # Sums are centred: a share of none (or all) comes back as a rounding error on either side of 0 (or 1).
+            whole = min(max(round(functional.value), 0), 1)
+            share = float(whole) if abs(functional.value - whole) * rows < 0.5 else functional.value
+            return proportion_from_spread(share, se, df, n=rows, n_clusters=clusters, level=level)
         return _t(functional.value, se, df, level, rows, clusters, _name(self, definition))
 
     def events(self, metric: str, arm: str) -> float:
@@ -269,7 +274,7 @@ class Scorecard:
         mask = np.array([a == arm for a in rows["arm__"].to_pylist()])
         columns = {v: rows[v].to_numpy().astype(np.float64)[mask] for v in sums.variables}
         sizes = columns[sums.denominator]
-        residual = columns[sums.numerator] - sums.value(self.table, arm).value * sizes
+        residual = columns[sums.numerator] - columns[sums.numerator].sum() / sizes.sum() * sizes
         for weight, (x, d) in weighted:
             total, count = columns[x].sum(), columns[d].sum()
             residual = residual - weight * (columns[x] - total / count * columns[d]) * (sizes.sum() / count)
@@ -298,8 +303,11 @@ class Scorecard:
         level = self.experiment.level
         monitored = self.experiment.document.inference.method == "confidence_sequence"
 
+        arms = (treatment, control)
+        design_effect = self._pooled_design_effect(metric, arms)
+
         def fixed(coverage: float) -> Interval:
-            parts = [self.level_of(metric, arm, level=coverage) for arm in (treatment, control)]
+            parts = [self._few_events_level(metric, arm, design_effect, coverage) for arm in arms]
             return mover_difference(parts[0], parts[1])
 
         def sequence(coverage: float) -> Interval:
@@ -324,6 +332,31 @@ class Scorecard:
             at=at,
             p_values=lambda margin, scale: inverted(lambda coverage: at(margin, coverage, scale)),
         )
+
+    def _pooled_design_effect(self, metric: str, arms: Sequence[str]) -> float:
+        """Variance of the events of both arms over that of independent rows, at least 1."""
+        seen = expected = 0.0
+        for arm in arms:
+            shown = self.level_of(metric, arm, level=self.experiment.level)
+            p = shown.value or 0.0
+            seen += (shown.n * (shown.se or 0.0)) ** 2
+            expected += shown.n * p * (1 - p)
+        return max(seen / expected, 1.0) if expected > 0 and self.experiment.cluster is not None else 1.0
+
+    def _few_events_level(self, metric: str, arm: str, design_effect: float, level: float) -> Interval:
+        """Level of an arm whose events are no less clumped than those of both arms together.
+
+        A handful of events that happen to fall into a cluster each would claim that events never clump; taking each arm at
+        its word rejects 8 to 9 true nulls in 100 at an intraclass correlation of 0.3 (tests/calibration).
+        """
+        own = self.level_of(metric, arm, level=level)
+        p, se, df = own.value, own.se, own.df
+        if p is None or se is None or df is None or own.n_clusters is None:
+            return own
+        least = math.sqrt(design_effect * p * (1 - p) / own.n)
+        if se >= least:
+            return own
+        return proportion_from_spread(p, least, df, n=own.n, n_clusters=own.n_clusters, level=level)
 
     def _anytime(self, metric: str, treatment: str, control: str, level: float) -> Interval:
         """Anytime-valid bounds of two shares, each at half the error, so that their difference keeps it."""
@@ -377,8 +410,10 @@ def _t(value: float, se: float, df: float, level: float, rows: int, clusters: in
 
 
 def _name(card: Scorecard, definition: MetricSpec, *, adjusted: bool = False, clusters: int | None = None) -> str:
-    few = clusters is not None and clusters < FEW_CLUSTERS and card.experiment.document.inference.variance == "auto"
-    kind = "CR2" if few or card.experiment.document.inference.variance == "CR2" else "CR1"
+    wanted = card.experiment.document.inference.variance
+    few = clusters is not None and clusters < FEW_CLUSTERS and wanted == "auto"
+    # Clusters that span the arms have no correction for their leverage (`Scorecard._error`).
+    kind = "CR2" if (few or wanted == "CR2") and not card.table.joint else "CR1"
     if card.experiment.cluster is None:
         kind = "HC2" if kind == "CR2" else "Welch"
     if card.crossed is not None:

@@ -27,6 +27,9 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 Key = tuple[str, str]
 
+_ROUNDING = 1e-13
+"""Share of the terms of a covariance below which their sum is rounding: a few hundred units in the last place."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moments:
@@ -255,7 +258,10 @@ def covariance(table: MomentTable, first: Functional, second: Functional) -> dic
         block = moments.covariance[np.ix_(rows, columns)]
         if np.any(np.isnan(block)):
             raise ValueError(f"a covariance between {first.gradient.keys()} and {second.gradient.keys()} is missing")
-        found[group] = float(left[rows] @ block @ right[columns]) / moments.clusters
+        total = float(left[rows] @ block @ right[columns])
+        # What the terms leave after cancelling to their last digits is rounding, not spread.
+        rounding = _ROUNDING * float(np.abs(left[rows]) @ np.abs(block) @ np.abs(right[columns]))
+        found[group] = 0.0 if abs(total) <= rounding else total / moments.clusters
     return found
 
 
