@@ -18,7 +18,8 @@ Each carries ``what``, ``seen`` and ``next_step``; the message is made of the th
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 __all__ = [
     "DataError",
@@ -54,6 +55,10 @@ class JuratError(Exception):
         self.next_step = next_step
         super().__init__(str(self))
 
+    def __reduce__(self) -> tuple[Callable[..., JuratError], tuple[Any, ...]]:
+        # Errors of worker processes come back pickled, and subclasses have other arguments than the three parts.
+        return _restored, (type(self), self.what, self.seen, self.next_step, self.__dict__)
+
     def __str__(self) -> str:
         parts = [self.what]
         if self.seen:
@@ -61,6 +66,15 @@ class JuratError(Exception):
         if self.next_step:
             parts.append(f"next: {self.next_step}")
         return "\n  ".join(parts)
+
+
+def _restored(
+    kind: type[JuratError], what: str, seen: str | None, next_step: str | None, state: dict[str, Any]
+) -> JuratError:
+    error = kind.__new__(kind)
+    JuratError.__init__(error, what, seen=seen, next_step=next_step)
+    error.__dict__.update(state)
+    return error
 
 
 class DataError(JuratError):

@@ -33,6 +33,16 @@ _GROUPS = {
             "waive": ("jurat.cli.launch:waive", "Sign a waiver for one clause, with owner, scope and expiry."),
         },
     ),
+    "corpus": (
+        "From raw crawl to training text: scan, dedup, decontaminate, gate, audit.",
+        {
+            "scan": ("jurat.cli.corpus:scan", "Read documents once, into columns that all else reads."),
+            "dedup": ("jurat.cli.corpus:dedup", "Exact and near duplicates, with the recall that was reached."),
+            "decontaminate": ("jurat.cli.corpus:decontaminate", "Benchmark items in the documents, and clean subsets."),
+            "gate": ("jurat.cli.corpus:gate", "Which documents may enter, by a data specification."),
+            "sample": ("jurat.cli.corpus:sample", "Draw documents with exact counts, or a nested share."),
+        },
+    ),
     "evals": (
         "Model outputs to scores.",
         {

@@ -227,8 +227,8 @@ def _clear() -> None:
 def _analysis_text(document: dict[str, Any], out: Path | None) -> str:
     from jurat.experiments import words
 
-    lines = [f"{document['id']}: {document['answer'].upper()} ({document['standing']})", ""]
-    lines += [document["recommendation"], ""]
+    lines = [f"{document['id']}: {document['answer'].upper()} ({document['standing']})"]
+    lines += [f"{document['standing']}: {document['standing_reason']}", "", document["recommendation"], ""]
     marks = {"passed": "● holds", "failed": "■ fails", "not assessed": "▲ not assessed"}
     lines += [f"{marks[c['status']]}  {c['name'].replace('_', ' ')}: {c['detail']}" for c in document["checks"]]
     lines.append("")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import pyarrow as pa
 
 from jurat.errors import UsageError
@@ -252,10 +253,18 @@ class BatchBuilder:
         self._columns = {name: [] for name in columns}
         self._bytes = 0
         arrays = [
-            # The bytes were checked to be UTF-8, so they are taken as they are.
-            pa.array(columns.pop(name), pa.binary()).view(pa.string())
-            if name == "text"
-            else pa.array(columns.pop(name), kind)
+            _texts(columns.pop(name)) if name == "text" else pa.array(columns.pop(name), kind)
             for name, kind in zip(DOCUMENT_SCHEMA.names, DOCUMENT_SCHEMA.types, strict=True)
         ]
         return pa.RecordBatch.from_arrays(arrays, schema=DOCUMENT_SCHEMA)
+
+
+def _texts(bodies: list[bytes | None]) -> pa.Array:
+    """Column of text from bytes that were checked to be UTF-8, with one copy and no growing."""
+    sizes = np.fromiter((0 if body is None else len(body) for body in bodies), np.int64, count=len(bodies))
+    there = np.fromiter((body is not None for body in bodies), np.bool_, count=len(bodies))
+    offsets = np.zeros(len(bodies) + 1, np.int32)
+    np.cumsum(sizes, out=offsets[1:])
+    data = pa.py_buffer(b"".join(body for body in bodies if body is not None))
+    valid = pa.py_buffer(np.packbits(there, bitorder="little").tobytes())
+    return pa.StringArray.from_buffers(len(bodies), pa.py_buffer(offsets), data, valid)

@@ -53,7 +53,11 @@ def _largest_remainders(quotas: Sequence[float], total: int) -> list[int]:
 
 
 def mix_sources(
-    sizes: Mapping[str, int], weights: Mapping[str, float], budget: int, *, most_epochs: float | Mapping[str, float] = 4.0
+    sizes: Mapping[str, int],
+    weights: Mapping[str, float],
+    budget: int,
+    *,
+    most_epochs: float | Mapping[str, float] = 4.0,
 ) -> Mixture:
     """Fill a token budget from sources by weight, none read more often than its cap allows.
 

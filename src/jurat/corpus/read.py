@@ -129,10 +129,9 @@ def read_documents(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = pathlib.Path(folder, "notes.jsonl")
     ...     _ = file.write_text('{"text": "first"}\\n{"text": ""}\\n')
-    ...     for batch in read_documents(file):
-    ...         print(batch.select(["doc_id", "text", "status", "reason"]).to_pylist())
-    [{'doc_id': 'notes.jsonl#1', 'text': 'first', 'status': 'read', 'reason': None},
-     {'doc_id': 'notes.jsonl#2', 'text': None, 'status': 'quarantined', 'reason': 'empty'}]
+    ...     batch = next(read_documents(file))
+    >>> batch["doc_id"].to_pylist(), batch["text"].to_pylist(), batch["reason"].to_pylist()
+    (['notes.jsonl#1', 'notes.jsonl#2'], ['first', None], [None, 'empty'])
     """
     if missing_text not in ("refuse", "quarantine"):
         raise UsageError("missing_text is 'refuse' or 'quarantine'", seen=repr(missing_text))
@@ -254,7 +253,7 @@ def _records(file: InputFile, options: _Options) -> Iterator[Found]:
             yield Found(record=1, reason="no document in the file", n_bytes=file.size)
     except DamagedFile as damage:
         yield Found(record=last + 1, reason=str(damage))
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         told = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         yield Found(record=last + 1, reason=f"cannot be read: {told}"[:300], n_bytes=file.size or None)
 

@@ -329,6 +329,7 @@ def draw_by_hash(doc_ids: Iterable[str], share: float, *, seed: int = 0) -> Draw
     units = [
         row
         for row, name in enumerate(doc_ids)
-        if int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8, key=key).digest()) < limit
+        if int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8, key=key).digest())
+        < limit
     ]
     return Draw(units=np.array(units, np.int64), probabilities=np.full(len(units), float(share)))

@@ -239,6 +239,11 @@ def _changed(path: Path) -> str:
         return ""
 
 
+def _kind_of(reason: str) -> str:
+    """A reason without what is particular to one document."""
+    return re.sub(r"(?<!-)\b\d[\d,.]*|'[^']*'|\([^)]*\)", "…", reason.split(":")[0])
+
+
 def _result(folder: ShardFolder, manifest: dict[str, Any], reused: int) -> ScanResult:
     about = folder.column("doc_id", "file", "record", "status", "reason", "n_words", "n_bytes")
     twice = repeated_ids(about)
@@ -253,9 +258,15 @@ def _result(folder: ShardFolder, manifest: dict[str, Any], reused: int) -> ScanR
     reasons: dict[str, int] = {}
     for entry in about["reason"].value_counts().to_pylist():
         if entry["values"]:
-            kind = re.sub(r"\d[\d,.]*|'[^']*'|\([^)]*\)", "…", entry["values"])
+            kind = _kind_of(entry["values"])
             reasons[kind] = reasons.get(kind, 0) + entry["counts"]
     read = about.filter(pc.equal(about["status"], "read"))
+    if len(read) == 0:
+        raise DataError(
+            f"none of {len(about)} records could be read",
+            seen="; ".join(f"{n} x {reason}" for reason, n in sorted(reasons.items(), key=lambda i: -i[1])[:3]),
+            next_step="name the field that holds the text with --text-field, or give other files",
+        )
     return ScanResult(
         folder=folder.path,
         n_met=len(about),

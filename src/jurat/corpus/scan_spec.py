@@ -32,7 +32,7 @@ class ScanSpec:
 
     Attributes
     ----------
-    text_field, id_field, source, licence
+    text_field, id_field, source, licence, missing_text
         See `read_documents`.
     document_bytes
         A larger document is quarantined.
@@ -56,6 +56,7 @@ class ScanSpec:
     id_field: str | None = None
     source: str | None = None
     licence: str | None = None
+    missing_text: Literal["refuse", "quarantine"] = "refuse"
     document_bytes: int = Limits().document_bytes
     extractor: str = "resiliparse"
     language: Literal["fasttext", "none"] = "none"
@@ -103,6 +104,7 @@ def read_unit(unit: list[InputFile], spec: ScanSpec) -> Iterator[pa.RecordBatch]
         id_field=spec.id_field,
         source=spec.source,
         licence=spec.licence,
+        missing_text=spec.missing_text,
         extractor=_EXTRACTORS[spec.extractor](),
         limits=Limits(document_bytes=spec.document_bytes),
     )

@@ -8,9 +8,9 @@ the coverage of documents held out, volume by volume, against random selection, 
 from __future__ import annotations
 
 import heapq
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from jurat.stats.result import Interval
 
 __all__ = ["CoverageCurve", "CoveragePoint", "Selection", "coverage_curve", "select_subset"]
 
-Rows = npt.NDArray[np.float64] | sparse.spmatrix | sparse.sparray
+Rows: TypeAlias = npt.NDArray[np.float64] | sparse.spmatrix | sparse.sparray
 Floats = npt.NDArray[np.float64]
 _BLOCK = 512
 
@@ -195,7 +195,9 @@ def _facility_location(cosine: _Cosine, size: int, worth: Floats, weight: float)
     bounds = (1 - weight) * bounds / max(n, 1) + bonus
     queue = [(-bound, row, 0) for row, bound in enumerate(bounds.tolist())]
     heapq.heapify(queue)
-    units, gains, evaluations = [], [], n
+    units: list[int] = []
+    gains: list[float] = []
+    evaluations = n
     while len(units) < size:
         gain, row, age = heapq.heappop(queue)
         if age == len(units):
@@ -287,7 +289,7 @@ def coverage_curve(
     """
     candidates, targets = _Cosine(rows), _Cosine(held_out, "held_out")
     chosen = np.asarray(order, np.int64)
-    volumes = sorted(set(int(size) for size in sizes))
+    volumes = sorted({int(size) for size in sizes})
     _check_curve(candidates, targets, chosen, volumes, draws)
     reached = _reached(targets, candidates, chosen, volumes)
     by_chance = np.zeros_like(reached)

@@ -19,6 +19,8 @@ from jurat.errors import UnknownName
 __all__ = ["read_csv", "read_parquet"]
 
 _MOST_ROWS = 4096
+# Pages are read as they are needed; without it a whole column chunk is.
+_BUFFER = 1 << 20
 
 
 class _TooLong(Exception):
@@ -151,7 +153,7 @@ def read_parquet(
     UnknownName
         Where no column has the text.
     """
-    with pq.ParquetFile(path, memory_map=False) as file:
+    with pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER) as file:
         names = file.schema_arrow.names
         if fields.text not in names:
             if must_have_text:
@@ -175,9 +177,9 @@ def read_parquet(
 
 
 def _rows_at_once(group: Any, batch_bytes: int) -> int:
-    """Rows that hold about a batch of bytes, by the size the row group has unpacked."""
+    """Rows that hold about a quarter of a batch, by the size the row group has unpacked."""
     each = group.total_byte_size / max(group.num_rows, 1)
-    return int(min(max(batch_bytes / max(each, 1.0), 1), _MOST_ROWS))
+    return int(min(max(batch_bytes / (4 * max(each, 1.0)), 1), _MOST_ROWS))
 
 
 def _rows(batch: pa.RecordBatch, before: int, fields: Fields, limits: Limits) -> Iterator[Found]:

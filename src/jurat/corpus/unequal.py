@@ -9,6 +9,7 @@ __all__ = ["check_size", "horvitz_thompson_total", "inclusion_probabilities", "s
 
 
 def check_size(size: int, limit: int | None = None) -> None:
+    """Refuse a sample's size that is no whole number from 0 to ``limit``."""
     if size < 0 or size != int(size) or (limit is not None and size > limit):
         accepted = "a whole number of at least 0" if limit is None else f"a whole number from 0 to {limit}"
         raise ValueError(f"size must be {accepted}, got {size!r}")

@@ -156,6 +156,7 @@ def analyse(
     lock = load_lock(experiment)
     step("sums per cluster")
     card = scan_scorecard(experiment, data)
+    _check_clusters(card)
     step("validity checks")
     checks = run_checks(card)
     window = _window(card)
@@ -194,6 +195,18 @@ def analyse(
         curves=_curves(card) if panels else (),
         sensitivities=_sensitivities(card, by_name) if panels else (),
     )
+
+
+def _check_clusters(card: Scorecard) -> None:
+    """One cluster cannot show how clusters vary; neither a check nor an effect has an error then."""
+    for arm in card.table.arms:
+        if card.table.clusters(arm) < 2:
+            what = card.experiment.cluster or "row"
+            raise DataError(
+                f"the arm {arm} has one cluster ({what}): nothing shows how clusters vary",
+                seen=f"{card.scan.rows[arm]:,} rows in {card.table.clusters(arm)} cluster",
+                next_step="bring more clusters, or say inference.cluster = 'none' where rows are independent",
+            )
 
 
 def _effect(card: Scorecard, metric: str, treatment: str) -> MetricEffect:

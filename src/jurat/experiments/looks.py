@@ -31,7 +31,8 @@ class LookLayout:
     """
 
     def __init__(self, experiment: Experiment, data: ExperimentData) -> None:
-        self.layout = Layout(data)
+        # Centred here, by day; the state keeps sums of the rows as they are.
+        self.layout = Layout(data, centre=False)
         claimed = dict.fromkeys(claim.metric for claim in experiment.claims)
         names = [m for m in claimed if experiment.metric(m).kind != "quantile"]
         self.sums: dict[str, Sums] = {name: self.layout.metric(experiment, name) for name in names}

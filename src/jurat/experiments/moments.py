@@ -9,7 +9,7 @@ group, so that their covariance is estimated too.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations_with_replacement
 from typing import Any
 
@@ -20,13 +20,17 @@ from sqlglot import exp
 
 from jurat.errors import DataError
 from jurat.experiments.data import ExperimentData, quoted
-from jurat.experiments.spec import Experiment
+from jurat.experiments.spec import Experiment, MetricSpec
 from jurat.stats.moments import Functional, Moments, MomentTable, ratio_of
 
 __all__ = [
     "Aggregate", "Layout", "Scan", "Sums", "cluster_sums", "lower_sql", "moment_table", "population_sql", "scan_sql",
     "stratum_condition",
 ]  # fmt: skip
+
+_SAMPLE = 1_000
+_FAR = 100
+"""Rows that are looked at, and how many times their range values must lie from zero to be summed about a reference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +43,14 @@ class Sums:
         Names of variables.
     covariates
         (numerator, denominator) of each covariate.
+    offsets
+        What was taken off every row before summing, by numerator; numerators that are not here were left as they are.
     """
 
     numerator: str
     denominator: str
     covariates: tuple[tuple[str, str], ...] = ()
+    offsets: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -53,7 +60,11 @@ class Sums:
 
     def value(self, table: MomentTable, arm: str) -> Functional:
         """The metric's level on an arm."""
-        return ratio_of(table, arm, self.numerator, self.denominator)
+        return self._ratio(table, arm, self.numerator, self.denominator)
+
+    def _ratio(self, table: MomentTable, arm: str, numerator: str, denominator: str) -> Functional:
+        found = ratio_of(table, arm, numerator, denominator)
+        return Functional(found.value + self.offsets.get(numerator, 0.0), found.gradient)
 
     def kept_covariates(self, table: MomentTable, treatment: str, control: str) -> list[tuple[str, str]]:
         """Covariates that hold something on both arms."""
@@ -62,7 +73,7 @@ class Sums:
     def covariate_values(self, table: MomentTable, treatment: str, control: str) -> list[tuple[Functional, Functional]]:
         """Each kept covariate on the two arms."""
         kept = self.kept_covariates(table, treatment, control)
-        return [(ratio_of(table, treatment, x, d), ratio_of(table, control, x, d)) for x, d in kept]
+        return [(self._ratio(table, treatment, x, d), self._ratio(table, control, x, d)) for x, d in kept]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +119,13 @@ class Layout:
     ----------
     data
         The opened rows: a column known to hold no null needs no count of its own.
+    centre
+        Whether values far from zero are summed about a reference, so that they do not drown their own variance.
     """
 
-    def __init__(self, data: ExperimentData) -> None:
+    def __init__(self, data: ExperimentData, *, centre: bool = True) -> None:
+        self._data, self._centre = data, centre
+        self._offsets: dict[str, float] = {}
         self._complete = data.complete
         self._types = data.columns["outcomes"]
         self.sums: dict[str, Aggregate] = {"n": Aggregate("rows")}
@@ -139,13 +154,34 @@ class Layout:
         self.sums[name] = aggregate
         return name
 
-    def _mean_of(self, expression: str, condition: str | None) -> tuple[str, str]:
+    def _mean_of(
+        self, experiment: Experiment, expression: str, condition: str | None, offsets: dict[str, float] | None
+    ) -> tuple[str, str]:
         """Sum and count of the rows where an expression is known."""
-        row = self._row(expression)
+        offset = 0.0 if offsets is None else self._offset(experiment, expression)
+        row = self._row(expression if offset == 0 else f"CAST(({expression}) AS DOUBLE) - CAST({offset!r} AS DOUBLE)")
         total = self._sum(Aggregate("sum", row, condition))
+        if offsets is not None and offset != 0:
+            offsets[total] = offset
         if self._never_null(expression):
             return total, "n" if condition is None else self._sum(Aggregate("rows", "", condition))
         return total, self._sum(Aggregate("known", row, condition))
+
+    def _offset(self, experiment: Experiment, expression: str) -> float:
+        """Reference of an expression whose values lie far from zero beside their spread; 0 for all others."""
+        if not self._centre:
+            return 0.0
+        if expression not in self._offsets:
+            where = experiment.document.population.where
+            rows = f"SELECT CAST(({expression}) AS DOUBLE) AS v FROM outcomes" + (f" WHERE {where}" if where else "")
+            # A sum of squares keeps 16 digits, and its variance those that the mean leaves: the first rows show how many.
+            sql = f"SELECT MIN(v) AS low, MAX(v) AS high FROM (SELECT v FROM ({rows}) AS r LIMIT {_SAMPLE}) AS s"
+            found = self._data.query(sql)[0]
+            low, high = found["low"], found["high"]
+            known = low is not None and np.isfinite(low) and np.isfinite(high)
+            far = known and min(abs(low), abs(high)) > _FAR * (high - low) and low * high > 0
+            self._offsets[expression] = float(low / 2 + high / 2) if far else 0.0
+        return self._offsets[expression]
 
     def _never_null(self, expression: str) -> bool:
         """Whether a bare column is known to be complete; any larger expression may make a null."""
@@ -155,6 +191,7 @@ class Layout:
     def metric(self, experiment: Experiment, name: str, *, condition: str | None = None) -> Sums:
         """Add the sums of a metric, over all rows or those of a condition."""
         definition = experiment.metric(name)
+        offsets: dict[str, float] = {}
         if definition.kind == "ratio":
             assert definition.per is not None  # noqa: S101 - checked when the spec was read
             value, per = definition.value, definition.per
@@ -163,27 +200,28 @@ class Layout:
             below = self._row(f"CASE WHEN ({value}) IS NOT NULL THEN ({per}) END")
             numerator, denominator = (self._sum(Aggregate("sum", row, condition)) for row in (above, below))
         else:
-            numerator, denominator = self._mean_of(definition.value, condition)
-        covariates = tuple(self._mean_of(c, condition) for c in definition.covariates)
-        sums = Sums(numerator, denominator, covariates)
+            # Shares stay whole counts of events.
+            taken = None if definition.kind == "proportion" else offsets
+            numerator, denominator = self._mean_of(experiment, definition.value, condition, taken)
+        covariates = tuple(self._mean_of(experiment, c, condition, offsets) for c in definition.covariates)
+        sums = Sums(numerator, denominator, covariates, offsets)
         self.pair(sums.variables)
         if condition is None:
-            self._probe(name, definition.kind, definition.value, definition.non_negative)
+            self._probe(name, definition)
         return sums
 
     def pair(self, variables: Iterable[str]) -> None:
         """Ask for the covariances among some variables."""
         self.pairs.update(combinations_with_replacement(sorted(set(variables)), 2))
 
-    def _probe(self, name: str, kind: str, expression: str, non_negative: bool) -> None:
+    def _probe(self, name: str, definition: MetricSpec) -> None:
         """Count the rows that no such metric can have, on the way."""
-        row = self._row(expression)
-        if kind == "proportion" and self._types.get(expression) == "bool":
-            return
-        if kind == "proportion":
-            self.probes[f"proportion {name}"] = f"{row} NOT IN (0, 1)"
-        elif non_negative:
-            self.probes[f"negative {name}"] = f"{row} < 0"
+        if definition.kind == "proportion":
+            if self._types.get(definition.value) != "bool":
+                self.probes[f"proportion {name}"] = f"{self._row(definition.value)} NOT IN (0, 1)"
+        elif definition.non_negative:
+            parts = [self._row(e) for e in (definition.value, definition.per) if e is not None]
+            self.probes[f"negative {name}"] = "(" + " OR ".join(f"{row} < 0" for row in parts) + ")"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -476,7 +514,8 @@ def _check_probes(experiment: Experiment, layout: Layout, rows: Sequence[Mapping
             )
     for row in rows:
         for key, value in row.items():
-            if key.startswith("m|") and (value is None or not np.isfinite(value)):
+            unusable = value is None if key.startswith("m|") else False
+            if unusable or (key.startswith(("m|", "c|")) and value is not None and not np.isfinite(value)):
                 raise DataError(
                     "a metric holds values that are not finite",
                     seen=f"a sum over the arm {row.get('arm__', '')} is {value}",

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from scipy import stats as sps
 
+from jurat.errors import DataError
 from jurat.experiments.data import ExperimentData, quoted
 from jurat.experiments.effects import MetricEffect
 from jurat.experiments.moments import population_sql
@@ -42,6 +43,7 @@ class ArmQuantiles:
 
     def __init__(self, experiment: Experiment, data: ExperimentData, metric: str, arm: str) -> None:
         self.experiment, self.data, self.arm = experiment, data, arm
+        self.metric = metric
         expression = f"CAST(({experiment.metric(metric).value}) AS DOUBLE)"
         columns = {"v__": expression}
         if experiment.cluster is not None:
@@ -54,9 +56,35 @@ class ArmQuantiles:
         """The quantile at a share in [0, 1]."""
         if share not in self._values:
             # The share is our own number, bound as a parameter; engines want it constant.
-            sql = f"SELECT QUANTILE_CONT(v__, $share) AS v FROM ({self._rows}) AS r WHERE arm__ = $arm AND v__ IS NOT NULL"
-            self._values[share] = float(self.data.query(sql, share=share, arm=self.arm)[0]["v"])
+            sql = (
+                "SELECT QUANTILE_CONT(v__, $share) AS v, MIN(v__) AS low, MAX(v__) AS high "
+                f"FROM ({self._rows}) AS r WHERE arm__ = $arm AND v__ IS NOT NULL"
+            )
+            row = self.data.query(sql, share=share, arm=self.arm)[0]
+            self._check(row["low"], row["high"])
+            self._values[share] = float(row["v"])
         return self._values[share]
+
+    def _check(self, low: float | None, high: float | None) -> None:
+        """Refuse what no quantile can be taken of; NaN sorts above every number and shows as the highest value."""
+        if low is None or high is None:
+            raise DataError(
+                f"the metric {self.metric} has no values on {self.arm}",
+                seen="0 rows where it is known",
+                next_step="bring its rows, or mend its SQL or the population",
+            )
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise DataError(
+                f"the metric {self.metric} holds values that are not finite",
+                seen=f"from {low} to {high} on {self.arm}",
+                next_step="leave unknown values null; NaN and infinity are no measurements",
+            )
+        if low < 0 and self.experiment.metric(self.metric).non_negative:
+            raise DataError(
+                f"the metric {self.metric} holds values that it cannot have",
+                seen=f"{low} on {self.arm}, below 0",
+                next_step="mend the rows or the metric's SQL",
+            )
 
     def spread(self, value: float) -> tuple[float, int, int]:
         """Standard error of the share at or below a value, rows, clusters."""
@@ -164,7 +192,7 @@ def quantile_effect(experiment: Experiment, data: ExperimentData, metric: str, t
 
     def at(margin: float, level: float, scale: str) -> Interval:
         found = always(level) if monitored else fixed(level)
-        by = margin * (levels[control].value or 0.0) if scale == "relative" else margin
+        by = margin * abs(levels[control].value or 0.0) if scale == "relative" else margin
         return _shifted(found, by)
 
     return MetricEffect(

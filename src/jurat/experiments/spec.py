@@ -351,6 +351,7 @@ def _check_dependence(document: SpecDocument, name: str) -> None:
             seen="assignment.group is not there",
             next_step="write group = 'column' (organisation, team, market)",
         )
+    _check_covariates(document, name)
     for stratifier in document.simpson.stratifiers:
         if stratifier in document.simpson.post_treatment or stratifier in document.treatment.fingerprint:
             raise SpecError(
@@ -365,6 +366,28 @@ def _check_dependence(document: SpecDocument, name: str) -> None:
                 seen=f"the metric {outcome[0]} is computed from it",
                 next_step="stratify by what was fixed before assignment",
             )
+
+
+def _check_covariates(document: SpecDocument, name: str) -> None:
+    """Refuse covariates that the treatment may change: adjusting for a consequence takes the effect away with it."""
+    late = {*document.simpson.post_treatment, *document.treatment.fingerprint}
+    outcomes = {definition.value.strip(): metric for metric, definition in document.metrics.items()}
+    for metric, definition in document.metrics.items():
+        for covariate in definition.covariates:
+            place = f"{name}, metrics.{metric}.covariates"
+            after = sorted(expression_columns(covariate, place=place) & late)
+            if after:
+                raise SpecError(
+                    f"{place}: {after[0]} comes after the treatment and cannot be a covariate",
+                    seen=covariate,
+                    next_step="adjust for what was fixed before assignment",
+                )
+            if outcomes.get(covariate.strip()) == metric:
+                raise SpecError(
+                    f"{place}: {metric} cannot be its own covariate",
+                    seen=covariate,
+                    next_step="adjust for what was fixed before assignment, for example the same measure before it",
+                )
 
 
 def _check_metric(metric: str, definition: MetricSpec, name: str) -> None:
@@ -413,6 +436,8 @@ def expression_columns(expression: str, *, place: str) -> frozenset[str]:
     >>> sorted(expression_columns("CASE WHEN refused AND intent = 'benign' THEN 1 ELSE 0 END", place="here"))
     ['intent', 'refused']
     """
+    if not expression.strip():
+        raise SpecError(f"{place}: not an SQL expression", seen="nothing", next_step="name a column, or write SQL")
     try:
         # Parsed and inspected, never run in this form.
         tree = sqlglot.parse_one(f"SELECT {expression} AS v FROM t", read="duckdb")
@@ -425,6 +450,9 @@ def expression_columns(expression: str, *, place: str) -> frozenset[str]:
             seen=expression,
             next_step="write what one row contributes; the analysis sums it up",
         )
+    if any(node.comments for node in tree.walk()):
+        # Written into a longer line, a comment would swallow what follows.
+        raise SpecError(f"{place}: an expression takes no comment", seen=expression, next_step="take the comment out")
     breaches = lint(tree.sql("duckdb"))
     if breaches:
         raise SpecError(f"{place}: the SQL is not portable", seen=str(breaches[0]), next_step="mend it as it says")

@@ -85,7 +85,7 @@ def trade_off(card: Scorecard, value: MetricEffect, risk: MetricEffect) -> Trade
     covariance = joint_covariance(card.table, [parts[0], parts[1]])
     signed = joint_covariance(card.table, gain)
     rows, clusters = value.effect.n, value.effect.n_clusters or value.effect.n
-    spread = math.sqrt(covariance[0, 0] * covariance[1, 1])
+    spread = math.sqrt(covariance[0, 0]) * math.sqrt(covariance[1, 1])
     rate = experiment.document.trade_off.exchange_rate
     net = None
     if rate is not None:

@@ -111,7 +111,7 @@ def _sample_ratio(card: Scorecard) -> ValidityCheck:
     experiment, a = card.experiment, card.experiment.document.assignment
     source, arm = _units(card)
     unit, day = quoted(a.unit), _day(experiment) if experiment.document.data.exposures is not None else None
-    key = "MIN(" + (day or "''") + ")"
+    key = "COALESCE(MIN(" + (day or "''") + "), '')"
     first = f"SELECT {unit} AS u, MIN(CAST({arm} AS VARCHAR)) AS a, {key} AS day FROM {source} GROUP BY {unit}"
     rows = card.data.query(f"SELECT day, a, COUNT(*) AS n FROM ({first}) AS f GROUP BY day, a ORDER BY day, a")
     arms, shares = list(a.arms), experiment.shares()
@@ -174,13 +174,14 @@ def _exposure(card: Scorecard) -> ValidityCheck:
     rows = f"SELECT {unit} AS unit__, {time} AS time__ FROM outcomes{where}"
     sql = (
         f"SELECT COUNT(*) AS n, COUNT(*) FILTER (WHERE f.u IS NULL) AS never, "
-        f"COUNT(*) FILTER (WHERE o.time__ < f.t) AS early, COUNT(*) FILTER (WHERE o.time__ IS NULL) AS timeless "
+        f"COUNT(*) FILTER (WHERE o.time__ < f.t) AS early, COUNT(*) FILTER (WHERE o.time__ IS NULL) AS timeless, "
+        f"COUNT(*) FILTER (WHERE f.u IS NOT NULL AND f.t IS NULL) AS undated "
         f"FROM ({rows}) AS o LEFT JOIN ({first}) AS f ON o.unit__ = f.u"
     )
     row = card.data.query(sql)[0]
-    early, never, timeless = int(row["early"]), int(row["never"]), int(row["timeless"])
+    early, never, timeless, undated = (int(row[k]) for k in ("early", "never", "timeless", "undated"))
     allowed = d.before_exposure == "exclude"
-    failed = timeless > 0 or (early > 0 and not allowed)
+    failed = timeless > 0 or undated > 0 or (early > 0 and not allowed)
     parts = [f"{row['n']:,} outcomes"]
     parts.append(
         f"{early:,} from before their unit's first exposure" + (" (left out, as the spec says)" if allowed else "")
@@ -188,6 +189,8 @@ def _exposure(card: Scorecard) -> ValidityCheck:
     parts.append(f"{never:,} of units that were never exposed (left out)")
     if timeless:
         parts.append(f"{timeless:,} without a time")
+    if undated:
+        parts.append(f"{undated:,} of units whose exposure has no time (left out)")
     return ValidityCheck(
         name="exposure", status="failed" if failed else "passed", detail="; ".join(parts),
         method="exact comparison of times", n=int(row["n"]),
@@ -315,7 +318,7 @@ def _judge_anchor(card: Scorecard) -> ValidityCheck:
     day = f"CAST(CAST({quoted(time)} AS DATE) AS VARCHAR)"
     rows = card.data.query(
         f"SELECT {day} AS day, CAST(item AS VARCHAR) AS item, AVG(CAST(score AS DOUBLE)) AS score FROM anchor "
-        "GROUP BY day, item ORDER BY item, day"
+        f"WHERE score IS NOT NULL AND {quoted(time)} IS NOT NULL GROUP BY day, item ORDER BY item, day"
     )
     days = sorted({row["day"] for row in rows})
     by_day = {d: [r["score"] for r in rows if r["day"] == d] for d in days}
@@ -351,12 +354,14 @@ def _largest_shift(rows: Sequence[Mapping[str, Any]], days: Sequence[str]) -> di
             continue
         difference = np.nanmean(after[kept], axis=1) - np.nanmean(before[kept], axis=1)
         se = float(difference.std(ddof=1)) / math.sqrt(len(difference))
-        if se == 0:
-            continue
         shift = float(difference.mean())
-        p = float(2 * sps.t.sf(abs(shift) / se, len(difference) - 1))
+        if se <= 1e-12 * abs(shift):
+            # Every item moved by as much, or none moved at all.
+            p = 0.0 if shift else 1.0
+        else:
+            p = float(2 * sps.t.sf(abs(shift) / se, len(difference) - 1))
         reach = float(sps.t.isf(0.025, len(difference) - 1)) * se
-        if p < best["p"]:
+        if (p, -abs(shift)) < (best["p"], -abs(best["shift"])):
             best = {"p": p, "shift": shift, "low": shift - reach, "high": shift + reach, "day": days[cut]}
     return best
 
@@ -386,7 +391,7 @@ def _missing(card: Scorecard) -> ValidityCheck:
     p = min(1.0, worst[0] * tests)
     return ValidityCheck(
         name="missing_outcomes", status="failed" if p < 0.001 else "passed",
-        detail=f"{worst[1]} (p = {p:.2g} for a difference)",
+        detail=f"{worst[1]} ({f'p = {p:.2g}' if p > 0 else 'p < 1e-300'} for a difference)",
         method="difference of missing shares, CR1, Bonferroni", n=sum(card.scan.rows.values()), p_value=p,
     )  # fmt: skip
 

@@ -27,7 +27,7 @@ Model = TypeVar("Model", bound=BaseModel)
 class Section(BaseModel):
     """A section of a document: unknown keys are errors, values do not change after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -144,6 +144,10 @@ class DuckDB:
         self._connection.execute("SET TimeZone = 'UTC'")
         self._connection.execute(f"SET threads = {int(threads)}")
         self._connection.execute("SET python_enable_replacements = false")
+        # Casts pushed into a CSV file are tried on its text: 'true' is then no number, though the column is a truth value.
+        known = self._connection.execute("SELECT 1 FROM duckdb_optimizers() WHERE name = 'type_pushdown'").fetchall()
+        if known:
+            self._connection.execute("SET disabled_optimizers = 'type_pushdown'")
         # DuckDB would draw its bar on stdout, in the middle of somebody's JSON.
         self._connection.execute("SET enable_progress_bar = false")
 

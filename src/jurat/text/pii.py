@@ -106,7 +106,9 @@ def redact(column: TextColumn, spans: pa.Table, *, replacement: str = "<{kind}>"
     sizes = np.diff(column.offsets)
     for kind, document, start, end in zip(*(rows[name] for name in ("kind", "document", "start", "end")), strict=True):
         if not 0 <= document < len(column) or not 0 <= start < end <= sizes[document]:
-            raise ValueError(f"span {start}–{end} of document {document} lies outside the column of {len(column)} documents")
+            raise ValueError(
+                f"span {start}–{end} of document {document} lies outside the column of {len(column)} documents"
+            )
         before = reached.get(document, 0)
         if start >= before:
             piece = bytes(column.document(document)[before:start])

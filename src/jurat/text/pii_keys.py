@@ -21,18 +21,18 @@ _NAMES = tuple(np.frombuffer(word, np.uint8) for word in (b"key", b"token", b"se
 _ENTROPY_BITS, _SHORTEST_SECRET, _LONGEST_SECRET = 3.5, 16, 128
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _stands(data, place, stop, word):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def _stands(data, place, stop, word):
     if place + len(word) > stop:
         return False
-    for k in range(len(word)):
-        if data[place + k] != word[k]:
-            return False
-    return True
+    at = 0
+    while at < len(word) and data[place + at] == word[at]:
+        at += 1
+    return at == len(word)
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _is_free(data, start, place):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def _is_free(data, start, place):
     """Does no letter, digit, underscore or hyphen stand before ``place``?"""
     if place <= start:
         return True
@@ -40,8 +40,8 @@ def _is_free(data, start, place):  # type: ignore[no-untyped-def]
     return not (is_alphanumeric(byte) or byte == 95 or byte == 45)
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _run(data, place, stop, underscore, hyphen):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def _run(data, place, stop, underscore, hyphen):
     """End of the run of letters and digits (and underscores, hyphens) at ``place``."""
     while place < stop:
         byte = data[place]
@@ -51,8 +51,8 @@ def _run(data, place, stop, underscore, hyphen):  # type: ignore[no-untyped-def]
     return place
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def aws_key(data, start, place, stop):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def aws_key(data, start, place, stop):
     """AKIA or ASIA and 16 upper-case letters or digits."""
     if not _is_free(data, start, place) or not (_stands(data, place, stop, _AKIA) or _stands(data, place, stop, _ASIA)):
         return 0, 0
@@ -62,8 +62,8 @@ def aws_key(data, start, place, stop):  # type: ignore[no-untyped-def]
     return (0, 0) if place + 20 < stop and is_alphanumeric(data[place + 20]) else (place, place + 20)
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def github_token(data, start, place, stop):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def github_token(data, start, place, stop):
     """Letters gh, one of p, o, u, s, r, the underscore at ``place`` and 36 to 255 characters; or github_pat_ and 22 to 255."""
     begin = place - 3
     if begin >= start and data[begin] == 103 and data[begin + 1] == 104 and _is_free(data, start, begin):
@@ -82,8 +82,8 @@ def github_token(data, start, place, stop):  # type: ignore[no-untyped-def]
     return (begin, end) if 22 <= end - place - 5 <= 255 else (0, 0)
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def slack_token(data, start, place, stop):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def slack_token(data, start, place, stop):
     """Letters xox, one of a, b, e, o, p, r, s, the hyphen at ``place`` and 10 to 250 characters."""
     begin = place - 4
     if begin < start or not _stands(data, begin, stop, _XOX) or not _is_free(data, start, begin):
@@ -95,8 +95,8 @@ def slack_token(data, start, place, stop):  # type: ignore[no-untyped-def]
     return (begin, end) if 10 <= end - place - 1 <= 250 else (0, 0)
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _label_end(data, place, stop):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def _label_end(data, place, stop):
     """End of the dashes that close the label of a private key which begins at ``place``, or -1."""
     at = place
     while at < stop and at - place <= 40 and (data[at] == 32 or 48 <= data[at] <= 57 or 65 <= data[at] <= 90):
@@ -109,8 +109,8 @@ def _label_end(data, place, stop):  # type: ignore[no-untyped-def]
     return -1
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def private_key(data, start, place, stop):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def private_key(data, start, place, stop):
     """A block between the lines that begin and end a private key; the first line alone where no end follows."""
     if not _stands(data, place, stop, _BEGIN):
         return 0, 0
@@ -130,8 +130,8 @@ def private_key(data, start, place, stop):  # type: ignore[no-untyped-def]
     return place, head
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def json_web_token(data, start, place, stop):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def json_web_token(data, start, place, stop):
     """Two parts that begin with eyJ (the J of the first at ``place``) and a signature, between dots."""
     begin = place - 2
     if begin < start or not _stands(data, begin, stop, _EYJ):
@@ -148,8 +148,8 @@ def json_web_token(data, start, place, stop):  # type: ignore[no-untyped-def]
     return (begin, end) if end > second + 1 else (0, 0)
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _is_named(data, start, place):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def _is_named(data, start, place):
     """Does a name of a secret end before the sign at ``place``, a quote and up to three blanks between?"""
     at, blanks = place, 0
     while at > start and blanks < 3 and (data[at - 1] == 32 or data[at - 1] == 9):
@@ -169,8 +169,8 @@ def _is_named(data, start, place):  # type: ignore[no-untyped-def]
     return False
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def assignment(data, start, place, stop):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def assignment(data, start, place, stop):
     """A value of high entropy that the sign at ``place`` gives to a name such as ``api_key``; the value is the match."""
     if not _is_named(data, start, place):
         return 0, 0

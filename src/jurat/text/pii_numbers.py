@@ -37,19 +37,19 @@ for _country, _length in IBAN_LENGTHS.items():
 _LONGEST_LOCAL, _LONGEST_DOMAIN, _LONGEST_LABEL = 64, 253, 63
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def is_alphanumeric(byte):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def is_alphanumeric(byte):
     """ASCII letter or digit."""
     return 48 <= byte <= 57 or 97 <= byte <= 122 or 65 <= byte <= 90
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _is_digit(data, place, stop):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def _is_digit(data, place, stop):
     return place < stop and 48 <= data[place] <= 57
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _digits(data, place, stop, most):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def _digits(data, place, stop, most):
     """How many digits stand at ``place``, at most ``most`` looked at."""
     n = 0
     while n < most and _is_digit(data, place + n, stop):
@@ -57,13 +57,13 @@ def _digits(data, place, stop, most):  # type: ignore[no-untyped-def]
     return n
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _is_local(byte):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def _is_local(byte):
     return is_alphanumeric(byte) or byte == 46 or byte == 95 or byte == 37 or byte == 43 or byte == 45
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def email(data, start, place, stop):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def email(data, start, place, stop):
     """Local part before the @ at ``place``, a domain of at least two labels behind it, the last of letters."""
     begin = place
     while begin > start and place - begin <= _LONGEST_LOCAL and _is_local(data[begin - 1]):
@@ -85,8 +85,8 @@ def email(data, start, place, stop):  # type: ignore[no-untyped-def]
     return (begin, end) if _is_domain(data, place + 1, end) else (0, 0)
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _is_domain(data, begin, end):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def _is_domain(data, begin, end):
     labels, label, only_letters = 1, begin, True
     for place in range(begin, end + 1):
         if place == end or data[place] == 46:
@@ -101,8 +101,8 @@ def _is_domain(data, begin, end):  # type: ignore[no-untyped-def]
     return False
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def phone_international(data, start, place, stop):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def phone_international(data, start, place, stop):
     """A plus sign and 8 to 15 digits; one blank, dot or hyphen, and brackets around a digit, may stand between them."""
     if place > start and (is_alphanumeric(data[place - 1]) or data[place - 1] == 43):
         return 0, 0
@@ -127,19 +127,19 @@ def phone_international(data, start, place, stop):  # type: ignore[no-untyped-de
     return place, end
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _is_gap(data, place, stop):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def _is_gap(data, place, stop):
     return place < stop and (data[place] == 32 or data[place] == 46 or data[place] == 45)
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _exchange(data, place, stop):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def _exchange(data, place, stop):
     """Three digits of which the first is 2 to 9."""
     return _digits(data, place, stop, 3) == 3 and data[place] >= 50
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def phone_north_american(data, start, place, stop):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def phone_north_american(data, start, place, stop):
     """Area code, exchange and line, written 415-555-2671 or (415) 555-2671, a 1 before them or not."""
     if place > start:
         before = data[place - 1]
@@ -168,8 +168,8 @@ def phone_north_american(data, start, place, stop):  # type: ignore[no-untyped-d
     return place, end
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def ipv4(data, start, place, stop):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def ipv4(data, start, place, stop):
     """Four numbers up to 255 without leading zeros, between dots."""
     if place > start and (is_alphanumeric(data[place - 1]) or data[place - 1] == 46):
         return 0, 0
@@ -193,13 +193,13 @@ def ipv4(data, start, place, stop):  # type: ignore[no-untyped-def]
     return place, end
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _is_hexadecimal(byte):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def _is_hexadecimal(byte):
     return 48 <= byte <= 57 or 97 <= byte <= 102 or 65 <= byte <= 70
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def ipv6(data, start, place, stop):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def ipv6(data, start, place, stop):
     """Eight groups of hexadecimal digits, or fewer (at least two, with a decimal digit) around one double colon."""
     begin = place
     while begin > start and place - begin <= 4 and _is_hexadecimal(data[begin - 1]):
@@ -235,9 +235,9 @@ def ipv6(data, start, place, stop):  # type: ignore[no-untyped-def]
     return 0, 0
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _is_luhn(data, begin, end):  # type: ignore[no-untyped-def]
-    total, double = 0, False
+@nb.njit(cache=True, nogil=True)
+def _is_luhn(data, begin, end):
+    total, double = np.int64(0), False
     for place in range(end - 1, begin - 1, -1):
         if 48 <= data[place] <= 57:
             value = np.int64(data[place]) - 48
@@ -248,8 +248,8 @@ def _is_luhn(data, begin, end):  # type: ignore[no-untyped-def]
     return total % 10 == 0
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _card_end(data, place, stop):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def _card_end(data, place, stop):
     """Where digits written as on a card end, or -1: in one run, 4-4-4-4, 4-4-4-4-3 or 4-6-5."""
     size = _digits(data, place, stop, 20)
     if 13 <= size <= 19:
@@ -269,8 +269,8 @@ def _card_end(data, place, stop):  # type: ignore[no-untyped-def]
     return end + 4 if end < stop and data[end] == gap and _digits(data, end + 1, stop, 4) == 3 else end
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def payment_card(data, start, place, stop):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def payment_card(data, start, place, stop):
     """13 to 19 digits that begin with 2 to 6 and satisfy Luhn's check."""
     if not 50 <= data[place] <= 54 or (place > start and (is_alphanumeric(data[place - 1]) or data[place - 1] == 46)):
         return 0, 0
@@ -284,8 +284,8 @@ def payment_card(data, start, place, stop):  # type: ignore[no-untyped-def]
     return place, end
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def iban(data, start, place, stop):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def iban(data, start, place, stop):
     """Country and check digits (the first at ``place``), as many characters as the country has, 1 modulo 97."""
     begin = place - 2
     if begin < start or (begin > start and is_alphanumeric(data[begin - 1])):
@@ -297,7 +297,7 @@ def iban(data, start, place, stop):  # type: ignore[no-untyped-def]
     end = begin + length + step * ((length - 1) // 4)
     if end > stop or (end < stop and is_alphanumeric(data[end])):
         return 0, 0
-    remainder, seen = 0, 0
+    remainder, seen = np.int64(0), 0
     # The first four characters count as the last four.
     for turn in range(2):
         at, seen = begin, 0

@@ -34,7 +34,7 @@ EMAIL, PHONE, IPV4, IPV6, CARD, IBAN, AWS, GITHUB, SLACK, PRIVATE, JWT, SECRET =
 _N_KINDS = 12
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _masks(typingctx: Any, data: Any, place: Any) -> Any:
     """Bit i of the first mask: is byte ``place + i`` a digit; of the second: one of ``@+(:=_-AJ``? Reads 64 bytes."""
     signature = types.UniTuple(types.uint64, 2)(data, types.int64)
@@ -58,8 +58,8 @@ def _masks(typingctx: Any, data: Any, place: Any) -> Any:
     return signature, generate
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _hit(hits, n, kind, place):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def _hit(hits, n, kind, place):
     """Note a match, if it is one; returns how many are noted."""
     begin, end = place
     if end <= begin:
@@ -68,8 +68,8 @@ def _hit(hits, n, kind, place):  # type: ignore[no-untyped-def]
     return n + 1
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _look(data, start, place, stop, key_begin, hits):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def _look(data, start, place, stop, key_begin, hits):
     """Try every matcher whose matches the byte at ``place`` gives away; returns how many hits were noted."""
     byte = data[place]
     if 48 <= byte <= 57:
@@ -99,8 +99,8 @@ def _look(data, start, place, stop, key_begin, hits):  # type: ignore[no-untyped
     return _hit(hits, 0, JWT, json_web_token(data, start, place, stop))
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _document(data, start, stop, document, found, n, scratch):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def _document(data, start, stop, document, found, n, scratch):
     """Search one document whose bytes have 64 readable ones behind them; a match of a kind ends before its next begins."""
     free, hits = scratch
     free[:] = start
@@ -126,8 +126,8 @@ def _document(data, start, stop, document, found, n, scratch):  # type: ignore[n
     return found, n
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def find_candidates(data, offsets):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def find_candidates(data, offsets):
     """Rows of kind, document, begin and end (bytes from the document's start), int64, shape ``(n, 4)``."""
     found = np.empty((256, 4), np.int64)
     scratch = (np.zeros(_N_KINDS, np.int64), np.zeros((4, 3), np.int64))

@@ -19,17 +19,8 @@ from numpy.typing import NDArray
 from jurat.text.characters import character_table
 from jurat.text.column import TextColumn
 from jurat.text.quality_columns import COLUMNS
-from jurat.text.quality_scan import (
-    ALPHABETIC,
-    BREAK,
-    DECIMAL,
-    LETTER_J,
-    MARKED,
-    PLAIN,
-    SPACE,
-    TERMINAL,
-    scan_documents,
-)
+from jurat.text.quality_lines import ALPHABETIC, BREAK, DECIMAL, LETTER_J, MARKED, PLAIN, SPACE, TERMINAL
+from jurat.text.quality_scan import scan_documents
 
 __all__ = ["COLUMNS", "SENTENCE_TERMINALS", "SYMBOLS", "quality_counters"]
 

@@ -19,8 +19,8 @@ _LENGTH_KEY = np.uint64(0x8EBC6AF09C88C6E3)
 _ONE, _EIGHT = np.uint64(1), np.uint64(8)
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def fold_bytes(data, start, stop):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def fold_bytes(data, start, stop):
     """Hash bytes ``[start, stop)``; reads up to 16 bytes behind ``stop``."""
     result = np.uint64(stop - start) * _LENGTH_KEY
     place = start
@@ -38,8 +38,8 @@ def fold_bytes(data, start, stop):  # type: ignore[no-untyped-def]
     return result
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _slot(keys, marks, mark, mask, key):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def _slot(keys, marks, mark, mask, key):
     """Where ``key`` stands in the table of this ``mark``, or the free place for it (then ``marks`` differs)."""
     place = np.int64(key) & mask
     while marks[place] == mark and keys[place] != key:
@@ -47,16 +47,16 @@ def _slot(keys, marks, mark, mask, key):  # type: ignore[no-untyped-def]
     return place
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _mask(count):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def _mask(count):
     size = 16
     while size < 2 * count:
         size *= 2
     return size - 1
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def repeated_lines(hashes, filled, lengths, count, table, mark):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def repeated_lines(hashes, filled, lengths, count, table, mark):
     """How many of ``count`` lines stood before, their characters, and those of lines that hold more than whitespace."""
     keys, marks = table[0], table[1]
     mask = _mask(count)
@@ -73,8 +73,8 @@ def repeated_lines(hashes, filled, lengths, count, table, mark):  # type: ignore
     return repeats, characters, filled_characters
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def repeated_paragraphs(data, begin, end, breaks, line_characters, count, table, mark):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def repeated_paragraphs(data, begin, end, breaks, line_characters, count, table, mark):
     """Paragraphs of the text ``[begin, end)``, those that stood before, and the characters of these.
 
     ``breaks[:count]`` are the places of line feeds, ``line_characters[i]`` the characters before ``breaks[i]`` (and last,
@@ -108,8 +108,8 @@ def repeated_paragraphs(data, begin, end, breaks, line_characters, count, table,
         i += 1
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _count(size, words, candidates, n, table, tallies, firsts, slots, mark):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def _count(size, words, candidates, n, table, tallies, firsts, slots, mark):
     """Count candidates of one level; returns the place and number of the most frequent (the earliest of equals).
 
     ``firsts`` holds for each place its (n − 1)-gram's first place (for pairs: nothing), and receives the n-gram's.
@@ -135,8 +135,8 @@ def _count(size, words, candidates, n, table, tallies, firsts, slots, mark):  # 
     return best, most
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _covered(size, ends, candidates, tallies, slots):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def _covered(size, ends, candidates, tallies, slots):
     """Characters of n-grams that stood before; what one such covers is not looked at again."""
     places, owner = slots[0], slots[1]
     free = characters = 0
@@ -153,8 +153,8 @@ def _covered(size, ends, candidates, tallies, slots):  # type: ignore[no-untyped
     return characters
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _survivors(size, n, candidates, tallies, firsts, slots):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def _survivors(size, n, candidates, tallies, firsts, slots):
     """Keep the places whose n-gram, and the one a word later, come more than once; returns how many."""
     places, owner = slots[0], slots[1]
     kept = 0
@@ -172,8 +172,8 @@ def _survivors(size, n, candidates, tallies, firsts, slots):  # type: ignore[no-
     return pairs
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def repeated_n_grams(words, ends, n, table, tallies, firsts, slots, mark, out):  # type: ignore[no-untyped-def]
+@nb.njit(cache=True, nogil=True)
+def repeated_n_grams(words, ends, n, table, tallies, firsts, slots, mark, out):
     """Write characters of the top 2-, 3-, 4-gram and of repeated 5- to 10-grams to ``out[0:9]``; returns the next mark.
 
     ``words`` are the hashes of ``n`` words, ``ends[i]`` the characters of the first ``i`` words.
