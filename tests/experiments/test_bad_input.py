@@ -349,12 +349,15 @@ def test_looks_that_the_spec_does_not_allow_are_refused(tmp_path: Path, changes:
 # A spec changed after its lock.
 
 
+KEY = SigningKey.generate()
+
+
 @pytest.fixture
 def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("JURAT_HOME", str(tmp_path / "home"))
     (tmp_path / "home").mkdir()
     path = write_case(tmp_path / "case", {"outcomes": users_table(200, 1)})
-    lock_spec(load_spec(path), SigningKey.generate(), underpowered="a test")
+    lock_spec(load_spec(path), KEY, underpowered="a test")
     return path
 
 
@@ -373,13 +376,12 @@ def test_a_spec_locked_after_the_first_outcome_is_exploratory(locked: Path) -> N
 
 
 def test_a_lock_is_not_made_twice_and_a_changed_spec_needs_to_say_again(locked: Path) -> None:
-    key = SigningKey.generate()
     with pytest.raises(JuratError, match="locked already"):
-        lock_spec(load_spec(locked), key, underpowered="a test")
+        lock_spec(load_spec(locked), KEY, underpowered="a test")
     locked.write_text(locked.read_text(encoding="utf-8") + "\n", encoding="utf-8")
     with pytest.raises(JuratError, match="an earlier version of the spec is locked"):
-        lock_spec(load_spec(locked), key, underpowered="a test")
-    lock, _ = lock_spec(load_spec(locked), key, again=True, underpowered="a test")
+        lock_spec(load_spec(locked), KEY, underpowered="a test")
+    lock, _ = lock_spec(load_spec(locked), KEY, again=True, underpowered="a test")
     assert lock.version == 2 and lock.holds
 
 

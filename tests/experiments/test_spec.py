@@ -81,7 +81,7 @@ def test_the_writer_of_these_tests_writes_what_toml_reads() -> None:
         ({"metrics": {}}, "metrics", "{}", "experiment-spec"),
         ({"bar": []}, "bar", "[]", "experiment-spec"),
         ({"id": "no spaces"}, "id", "no spaces", "experiment-spec"),
-        ({"hypothesis": DROP}, "hypothesis", "", "experiment-spec"),
+        ({"hypothesis": DROP}, "the key hypothesis is missing", "nothing there", "add hypothesis"),
     ],
 )
 def test_a_key_or_a_type_that_does_not_belong_is_told_with_its_place(

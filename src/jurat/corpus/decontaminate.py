@@ -18,6 +18,7 @@ from jurat.corpus.injection import ControlLine, check_search
 from jurat.corpus.shards import ShardFolder
 from jurat.corpus.texts import sample_of
 from jurat.errors import DataError
+from jurat.evidence.canonical import file_sha256
 from jurat.store.durable import make_folder, write_atomically
 
 __all__ = ["DecontaminationResult", "benchmarks_of", "decontaminate"]
@@ -68,7 +69,14 @@ def benchmarks_of(folder: ShardFolder) -> Benchmarks:
             "the scan looked for no benchmark", seen=str(folder.path),
             next_step="scan again with --benchmark NAME=PATH (unchanged shards are not made anew for anything else)",
         )  # fmt: skip
-    found = load_benchmarks(
+    for known in about:
+        path = Path(known["path"])
+        if not path.is_file() or file_sha256(path) != known["sha256"]:
+            raise DataError(
+                "a benchmark file is gone or has changed since the scan", seen=str(path),
+                next_step="bring it back, or scan again",
+            )  # fmt: skip
+    return load_benchmarks(
         [
             BenchmarkSource(
                 name=b["name"],
@@ -80,10 +88,6 @@ def benchmarks_of(folder: ShardFolder) -> Benchmarks:
             for b in about
         ]
     )
-    for now, then in zip(found.sources, about, strict=True):
-        if now["sha256"] != then["sha256"]:
-            raise DataError("a benchmark file has changed since the scan", seen=now["path"], next_step="scan again")
-    return found
 
 
 def decontaminate(

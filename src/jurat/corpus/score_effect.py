@@ -17,7 +17,7 @@ from jurat.stats.result import Interval
 
 __all__ = ["ScoreEffect", "score_effect"]
 
-_STRATA = 4
+_STRATA = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +119,7 @@ def score_effect(
 
 
 def _strata(items: Sequence[str], others: Sequence[Mapping[str, float]]) -> NDArray[np.int64]:
-    """Quarters of difficulty; one stratum where fewer than two other models have scores."""
+    """Eighths of difficulty; one stratum where fewer than two other models have scores."""
     if len(others) < 2:
         return np.zeros(len(items), np.int64)
     known = [[other[item] for other in others if item in other] for item in items]
