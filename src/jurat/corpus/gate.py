@@ -44,7 +44,7 @@ class RuleLine:
     share
         ``n_first`` of the documents that were met, with its Wilson interval.
     by_source
-        Source and share removed there, for the sources it hit hardest.
+        Source and share removed there, for every source that it hit, hardest first.
     """
 
     name: str
@@ -212,7 +212,8 @@ def _apply(columns: pa.Table, rules: Sequence[Rule]) -> pa.Table:
         if rules
         else "CASE WHEN status <> 'read' THEN -2 ELSE -1 END"
     )
-    table = connection.execute(f"SELECT *, {number} AS first__ FROM (SELECT *{flags} FROM documents)").to_arrow_table()  # noqa: S608 - rules are parsed and written anew
+    query = f"SELECT *, {number} AS first__ FROM (SELECT *{flags} FROM documents)"  # noqa: S608 - rules are parsed and written anew
+    table = connection.sql(query).to_arrow_table()
     names = pa.array([rule.name for rule in rules], pa.string())
     actions = pa.array([rule.action for rule in rules], pa.string())
     first = table["first__"].combine_chunks()
@@ -251,7 +252,7 @@ def _lines(answer: pa.Table, rules: Sequence[Rule], n: int) -> list[RuleLine]:
         lines.append(
             RuleLine(
                 name=rule.name, action=rule.action, n_first=len(mine), n_true=pc.sum(answer[f"r{i}"]).as_py() or 0,
-                share=proportion(len(mine), n), by_source=by_source[:5],
+                share=proportion(len(mine), n), by_source=by_source,
             )
         )  # fmt: skip
     return lines

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jurat.corpus.dedup_run import write_table
-from jurat.corpus.gate import Admission, decide_documents
+from jurat.corpus.gate import Admission, RuleLine, decide_documents
 from jurat.corpus.scan_spec import read_unit, spec_of
 from jurat.corpus.shards import ShardFolder
 from jurat.corpus.specification import DataSpecification, load_specification
@@ -26,6 +26,8 @@ from jurat.evidence.ledger import Ledger
 from jurat.store.durable import fsync_file, make_folder, write_atomically
 
 __all__ = ["gate", "gate_document", "write_admitted"]
+
+_SOURCES_SHOWN = 20
 
 
 def gate(
@@ -88,9 +90,13 @@ def gate_document(
         "n_admitted": admission.n_admitted,
         "n_rejected": admission.n_rejected,
         "n_quarantined": admission.n_quarantined,
-        "rules": [asdict(line) for line in admission.rules],
+        "rules": [{**asdict(line), "by_source": _hardest(line)} for line in admission.rules],
         "breaches": [asdict(breach) for breach in admission.breaches],
     }
+
+
+def _hardest(line: RuleLine) -> list[dict[str, Any]]:
+    return [{"source": source, "share": asdict(share)} for source, share in line.by_source[:_SOURCES_SHOWN]]
 
 
 def write_admitted(folder: ShardFolder, admission: Admission, out: Path) -> None:
