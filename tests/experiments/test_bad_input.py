@@ -198,7 +198,7 @@ def test_events_that_never_or_always_happen_keep_an_interval_with_width(
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")], ids=["nan", "inf", "minus inf"])
 @pytest.mark.parametrize("column", ["y", "x", "num", "den"])
 def test_values_that_are_not_finite_are_refused(tmp_path: Path, cluster: str, value: float, column: str) -> None:
-    changes = {"metrics__y__covariates": ["x"], "metrics__rate": RATE, "inference__cluster": cluster}
+    changes: dict[str, Any] = {"metrics__y__covariates": ["x"], "metrics__rate": RATE, "inference__cluster": cluster}
     found = refused(tmp_path, with_first(users_table(40, 1), column, value), **changes)
     assert found.what == "a metric holds values that are not finite"
     assert "leave unknown values null" in str(found.next_step)

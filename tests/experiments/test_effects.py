@@ -27,15 +27,17 @@ def codes(table: pa.Table, column: str = "user") -> npt.NDArray[np.int64]:
 
 
 def treated(table: pa.Table) -> npt.NDArray[np.bool_]:
-    return np.array(table["arm"].to_pylist()) == "b"
+    return np.asarray(np.array(table["arm"].to_pylist()) == "b", dtype=np.bool_)
 
 
 def arm_sums(table: pa.Table, arm: bool, *columns: str) -> list[Floats]:
     """Per-user sums of some columns (``one`` counts) on one arm."""
     kept = treated(table) == arm
     user = codes(table.filter(pa.array(kept)))
-    values = [np.ones(int(kept.sum())) if c == "one" else table[c].to_numpy(zero_copy_only=False)[kept] for c in columns]
-    return [np.bincount(user, weights=v.astype(np.float64)) for v in values]
+    values = [
+        np.ones(int(kept.sum())) if c == "one" else table[c].to_numpy(zero_copy_only=False)[kept] for c in columns
+    ]
+    return [np.asarray(np.bincount(user, weights=v.astype(np.float64)), dtype=np.float64) for v in values]
 
 
 def adjusted_by_hand(table: pa.Table, above: str, below: str, covariates: list[tuple[str, str]]) -> tuple[float, float]:
@@ -115,7 +117,7 @@ def test_the_interval_uses_students_t_with_satterthwaites_degrees_of_freedom(tmp
 
 def _unbalanced(table: pa.Table) -> npt.NDArray[np.bool_]:
     """Keep all of one arm and a sixth of the other's users."""
-    return ~treated(table) | (codes(table) % 6 == 1)
+    return np.asarray(~treated(table) | (codes(table) % 6 == 1), dtype=np.bool_)
 
 
 def test_a_ratio_has_the_delta_method_error(tmp_path: Path) -> None:
@@ -149,7 +151,7 @@ def test_covariates_adjust_a_mean_as_by_hand(tmp_path: Path, covariates: list[st
     assert found.effect.se == pytest.approx(se, rel=1e-8)
     assert found.unadjusted is not None and found.unadjusted.se is not None
     assert found.variance_kept == pytest.approx((se / found.unadjusted.se) ** 2, rel=1e-8)
-    assert found.variance_kept < 0.9
+    assert found.variance_kept is not None and found.variance_kept < 0.9
 
 
 def test_covariates_adjust_a_ratio_as_by_hand(tmp_path: Path) -> None:
@@ -166,9 +168,7 @@ def test_an_adjusted_mean_of_one_row_a_user_is_the_slope_of_ancova(tmp_path: Pat
 
     table = users_table(600, 8, rows=1.0)
     found = card_of(tmp_path, table, metrics__y__covariates=["x", "z"]).effect("y", "b").effect
-    design = np.column_stack(
-        [np.ones(table.num_rows), treated(table), table["x"].to_numpy(), table["z"].to_numpy()]
-    )
+    design = np.column_stack([np.ones(table.num_rows), treated(table), table["x"].to_numpy(), table["z"].to_numpy()])
     fit = OLS(table["y"].to_numpy(), design).fit(cov_type="HC1")
     assert found.value == pytest.approx(fit.params[1], rel=1e-9)
     assert found.se == pytest.approx(fit.bse[1], rel=0.02)

@@ -202,9 +202,7 @@ def test_hostile_names_of_arms_and_strata_are_values_and_nothing_else(tmp_path: 
     org = pa.array([f"o{i}" for i in np.random.default_rng(15).integers(0, 20, table.num_rows)])
     table = replaced(table, "org", org)
     plain = analyse_file(
-        write_case(
-            tmp_path / "plain", {"outcomes": table}, inference__cluster="org", simpson__stratifiers=["stratum"]
-        )
+        write_case(tmp_path / "plain", {"outcomes": table}, inference__cluster="org", simpson__stratifiers=["stratum"])
     )
     arms = [arm if a == "b" else "a" for a in table["arm"].to_pylist()]
     strata = [arm if s == "p" else "q" for s in table["stratum"].to_pylist()]
@@ -217,6 +215,19 @@ def test_hostile_names_of_arms_and_strata_are_values_and_nothing_else(tmp_path: 
     assert found.effect("y", arm).effect.se == pytest.approx(plain.effect("y", "b").effect.se, rel=1e-12)
     assert found.simpson[0].standardised.value == pytest.approx(plain.simpson[0].standardised.value, rel=1e-12)
     assert arm in {s.name for s in found.simpson[0].strata}
+
+
+@pytest.mark.parametrize("other", ["A", '"a', 'a"', "a "])
+@pytest.mark.parametrize("cluster", ["user", "org", "none"])
+def test_arms_whose_names_an_engine_may_confuse_are_two_arms(tmp_path: Path, other: str, cluster: str) -> None:
+    table = users_table(120, 17)
+    table = replaced(table, "org", pa.array(np.random.default_rng(18).integers(0, 50, table.num_rows)))
+    plain = card_of(tmp_path / "plain", table, inference__cluster=cluster).effect("y", "b").effect
+    renamed = replaced(table, "arm", [other if a == "b" else "a" for a in table["arm"].to_pylist()])
+    changes = {"inference__cluster": cluster, "assignment__arms": {"a": 0.5, other: 0.5}}
+    found = card_of(tmp_path / "renamed", renamed, **changes).effect("y", other).effect
+    assert plain.value != 0 and found.value == pytest.approx(plain.value, rel=1e-12)
+    assert found.se == pytest.approx(plain.se, rel=1e-12)
 
 
 def test_a_stratum_of_sql_is_written_as_a_literal() -> None:

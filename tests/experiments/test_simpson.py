@@ -83,7 +83,9 @@ def test_mix_and_rate_add_up_to_the_crude_difference_and_agree_with_kitagawa_by_
 def test_equal_mixes_raise_no_alarm(tmp_path: Path) -> None:
     alarms = []
     for seed in range(10, 16):
-        alarms.append(scanned(tmp_path / str(seed), reversal(seed, hard_treated=0.4, hard_control=0.4), margin=1.0).alarm)
+        alarms.append(
+            scanned(tmp_path / str(seed), reversal(seed, hard_treated=0.4, hard_control=0.4), margin=1.0).alarm
+        )
     assert alarms == [None] * 6
 
 

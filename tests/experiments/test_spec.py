@@ -172,10 +172,10 @@ def test_a_file_that_is_not_there_or_not_toml_is_told(tmp_path: Path) -> None:
         load_spec(tmp_path / "nowhere.toml")
     broken = tmp_path / "broken.toml"
     broken.write_text("id = ", encoding="utf-8")
-    with pytest.raises(SpecError, match="broken.toml is not valid TOML"):
+    with pytest.raises(SpecError, match=r"broken\.toml is not valid TOML"):
         load_spec(broken)
     broken.write_bytes(b"id = '\xff'")
-    with pytest.raises(SpecError, match="broken.toml is not valid TOML"):
+    with pytest.raises(SpecError, match=r"broken\.toml is not valid TOML"):
         load_spec(broken)
 
 

@@ -75,8 +75,10 @@ def test_the_price_covers_the_truth_about_as_often_as_it_says(tmp_path: Path) ->
     # Value falls by 0.4 × (3 × 0.25 + 0.75 / 3) = 0.4 and harm by 0.8.
     for seed in range(40):
         _, found = weighed(tmp_path / str(seed), pairs(100 + seed, users=200))
-        covered += found.price.low is not None and found.price.high is not None and (
-            found.price.low <= -0.5 <= found.price.high
+        covered += (
+            found.price.low is not None
+            and found.price.high is not None
+            and (found.price.low <= -0.5 <= found.price.high)
         )
     assert covered >= 33  # 95 % of 40, less three standard errors and a bit
 
@@ -172,8 +174,6 @@ def test_a_quantile_has_no_covariance_and_no_trade_off(tmp_path: Path) -> None:
     from jurat.experiments.quantiles import quantile_effect
 
     slow = {"kind": "quantile", "value": "harm", "q": 0.9, "better": "lower"}
-    experiment, data = opened(
-        tmp_path, {"outcomes": pairs(11)}, metrics={**METRICS, "slow": slow}, bar=[BAR]
-    )
+    experiment, data = opened(tmp_path, {"outcomes": pairs(11)}, metrics={**METRICS, "slow": slow}, bar=[BAR])
     card = scan_scorecard(experiment, data)
     assert trade_off(card, card.effect("y", "b"), quantile_effect(experiment, data, "slow", "b")) is None

@@ -159,7 +159,7 @@ def dedup(
         lines.append("largest clusters: " + ", ".join(f"{size:,}" for size in found.largest_clusters))
     if found.n_passages is not None:
         lines.append(
-            f"{found.n_passages:,} passages stand in several of the {found.n_passage_documents:,} documents that stay"
+            f"{found.n_passages:,} passages are shared, by {found.n_passage_documents:,} of the documents that stay"
         )
     if found.recall:
         rows = [[f"{r.low:.1f} to {r.high:.1f}", _share(r.recall), "–" if r.expected is None else f"{r.expected:.3f}"]

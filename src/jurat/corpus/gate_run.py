@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jurat.corpus.dedup_run import write_table
+from jurat.corpus.evidence import gate_evidence
 from jurat.corpus.gate import Admission, RuleLine, decide_documents
 from jurat.corpus.scan_spec import read_unit, spec_of
 from jurat.corpus.shards import ShardFolder
@@ -63,6 +64,7 @@ def gate(
         write_admitted(folder, admission, out / "admitted")
     document = gate_document(loaded, folder, admission, file_sha256(out / "decisions.parquet"))
     write_atomically(out / "gate.json", canonical_json(document))
+    _swear(loaded, admission, out)
     Ledger(home() / "ledger.jsonl", key).append(
         "corpus.gated",
         {
@@ -72,6 +74,24 @@ def gate(
         },
     )  # fmt: skip
     return admission, document
+
+
+def _swear(specification: DataSpecification, admission: Admission, out: Path) -> None:
+    """Evidence for a launch bar, and the limits as its checks."""
+    shutil.rmtree(out / "evidence", ignore_errors=True)
+    make_folder(out / "evidence")
+    for one in gate_evidence(specification, admission):
+        write_atomically(out / "evidence" / f"{one.digest}.json", canonical_json(one.to_json()))
+    passed = {breach.limit: breach.detail for breach in admission.breaches}
+    checks = [
+        {
+            "name": limit, "status": "failed" if limit in passed else "passed",
+            "detail": passed.get(limit, "within its limit"), "n": admission.n_met, "method": "limit of the specification",
+            "p_value": None,
+        }
+        for limit in specification.document.limits.assessed()
+    ]  # fmt: skip
+    write_atomically(out / "result.json", canonical_json({"format": "jurat-corpus-gate-checks/1", "checks": checks}))
 
 
 def gate_document(

@@ -55,6 +55,10 @@ class Limits(Section):
     quarantined_share: float = Field(default=0.2, ge=0, le=1)
     poison_alarms: int | None = Field(default=None, ge=0)
 
+    def assessed(self) -> list[str]:
+        """Limits that are held: those with a value."""
+        return [n for n in type(self).model_fields if n != "minimum_documents" and getattr(self, n) is not None]
+
 
 class Require(Section):
     """What must be known of a document before anything else is asked."""
@@ -74,6 +78,7 @@ class _Document(Section):
     require: Require = Require()
     limits: Limits = Limits()
     rule: tuple[RuleSection, ...] = ()
+    bar: Mapping[str, float] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -326,7 +326,9 @@ def scan_sql(
     unknown = ["SUM(unknown__) AS unknown__"]
     group = "" if joint else "arm__, "
     by = "" if joint else " GROUP BY arm__ ORDER BY arm__ NULLS FIRST"
-    rows = "n" if not joint else " + ".join(_joint_name(arm, "n") for arm in experiment.document.assignment.arms)
+    rows = (
+        "n" if not joint else " + ".join(_joint_name(i, "n") for i in range(len(experiment.document.assignment.arms)))
+    )
     head = f"SELECT {group}COUNT(*) AS clusters__, SUM({rows}) AS rows__, "
     return f"WITH cluster_level AS ({lower})\n{head}{', '.join([*means, *spreads, *probes, *unknown])} FROM cluster_level{by}"
 
@@ -377,24 +379,25 @@ def _sums_sql(experiment: Experiment, layout: Layout, *, joint: bool, single: bo
     if not joint:
         return [f"{sql(s)} AS {v}" for v, s in layout.sums.items()]
     # The arm's name is a literal of our own writing, its quotes doubled.
-    arms = {arm: f"arm__ = {exp.Literal.string(arm).sql('duckdb')}" for arm in experiment.document.assignment.arms}
-    return [f"{sql(s, only)} AS {_joint_name(arm, v)}" for arm, only in arms.items() for v, s in layout.sums.items()]
+    arms = [f"arm__ = {exp.Literal.string(arm).sql('duckdb')}" for arm in experiment.document.assignment.arms]
+    return [f"{sql(s, only)} AS {_joint_name(i, v)}" for i, only in enumerate(arms) for v, s in layout.sums.items()]
 
 
-def _joint_name(arm: str, variable: str) -> str:
-    return quoted(f"{arm}/{variable}")
+def _joint_name(arm: int, variable: str) -> str:
+    """Column of an arm's sum, by the arm's place: engines take 'a' and 'A' for the same name."""
+    return f"a{arm}__{variable}"
 
 
 def _columns(layout: Layout, experiment: Experiment, joint: bool) -> list[str]:
     if not joint:
         return list(layout.sums)
-    return [_joint_name(arm, v) for arm in experiment.document.assignment.arms for v in layout.sums]
+    return [_joint_name(i, v) for i in range(len(experiment.document.assignment.arms)) for v in layout.sums]
 
 
 def _pairs(layout: Layout, experiment: Experiment, joint: bool) -> list[tuple[str, str]]:
     if not joint:
         return sorted(layout.pairs)
-    arms = list(experiment.document.assignment.arms)
+    arms = range(len(experiment.document.assignment.arms))
     found = set()
     for a, b in layout.pairs:
         for first in arms:
@@ -442,9 +445,8 @@ def moment_table(
     names = tuple(layout.sums)
     arms = tuple(experiment.document.assignment.arms)
     if joint:
-        flat = tuple(f"{arm}/{v}" for arm in arms for v in names)
-        quoted_names = {name: _joint_name(*name.split("/", 1)) for name in flat}
-        group = _moments(rows[0], flat, quoted_names)
+        written = {f"{arm}/{v}": _joint_name(i, v) for i, arm in enumerate(arms) for v in names}
+        group = _moments(rows[0], tuple(written), written)
         counted = {arm: _rows_of(group, f"{arm}/n") for arm in arms}
         _check_arms(experiment, {arm: n for arm, n in counted.items() if n})
         return Scan(table=MomentTable(groups={"": group}, arms=arms, joint=True), rows=counted)

@@ -48,10 +48,11 @@ class Arms(Section):
 
 
 class Data(Section):
-    """Where the numbers come from: a source mapping beside the bar, an experiment's spec, or a lake named at the call."""
+    """Where the numbers come from: a source mapping beside the bar, the spec of an experiment or of data, or a lake."""
 
     source: str | None = None
     experiment: str | None = None
+    corpus: str | None = None
     metrics: str | None = None
     parameters: Mapping[str, str | int | float] = Field(default_factory=dict)
     silver: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
@@ -131,7 +132,7 @@ class _Document(Section):
     plan: Plan
     arms: Arms
     data: Data = Data()
-    pair: tuple[Pair, ...] = Field(min_length=1)
+    pair: tuple[Pair, ...] = ()
     guardrail: tuple[Guardrail, ...] = ()
     line: tuple[Line, ...] = ()
     check: tuple[Check, ...] = ()
@@ -344,6 +345,12 @@ def load_bar(path: Path) -> Bar:
 
 def _check_names(bar: Bar) -> None:
     document = bar.document
+    if not document.pair and not (document.data.corpus and document.line):
+        raise SpecError(
+            f"{bar.path.name}: a bar needs a pair of a value metric and a risk metric",
+            seen="no [[pair]]",
+            next_step="add one; a bar over a data specification (data.corpus) may have hard lines alone",
+        )
     if document.arms.baseline == document.arms.candidate:
         raise SpecError(
             f"{bar.path.name}: baseline and candidate are the same arm",

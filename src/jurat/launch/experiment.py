@@ -21,13 +21,68 @@ from jurat.evidence.validity import CheckResult
 from jurat.launch.bar import Bar, Clause
 from jurat.metrics.loader import Metric
 
-__all__ = ["experiment_catalog", "experiment_checks", "experiment_evidence", "relocated", "spec_path"]
+__all__ = [
+    "SPEC_COPIES",
+    "experiment_catalog",
+    "experiment_checks",
+    "experiment_evidence",
+    "relocated",
+    "result_catalog",
+    "result_kind",
+    "spec_path",
+]
+
+
+SPEC_COPIES = {"experiment": "experiment.toml", "corpus": "specification.toml"}
+"""What a result's folder calls the spec it was made by, for each kind of result that a bar can read."""
+
+
+def result_kind(bar: Bar) -> str | None:
+    """Which kind of result a bar reads: ``experiment``, ``corpus``, or ``None`` where it measures for itself."""
+    data = bar.document.data
+    return "experiment" if data.experiment is not None else "corpus" if data.corpus is not None else None
 
 
 def spec_path(bar: Bar) -> Path:
-    """The experiment's spec that a bar names."""
-    assert bar.document.data.experiment is not None  # noqa: S101 - callers asked
-    return bar.folder / bar.document.data.experiment
+    """The spec of the experiment or of the data that a bar names."""
+    name = bar.document.data.experiment or bar.document.data.corpus
+    assert name is not None  # noqa: S101 - callers asked
+    return bar.folder / name
+
+
+def result_catalog(bar: Bar, path: Path) -> dict[str, Metric]:
+    """Definitions of the metrics that a result can hold.
+
+    Parameters
+    ----------
+    bar
+        The bar.
+    path
+        The spec, or its copy in a review.
+    """
+    return experiment_catalog(path) if result_kind(bar) == "experiment" else _corpus_catalog(bar, path)
+
+
+def _corpus_catalog(bar: Bar, path: Path) -> dict[str, Metric]:
+    """A data specification's metrics: shares of documents, items and planted controls, whatever the bar names of them."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        document = tomllib.loads(text)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SpecError(
+            "the bar's data specification cannot be read",
+            seen=f"{path}: {type(error).__name__}: {error}",
+            next_step="mend data.corpus, or the specification itself",
+        ) from error
+    known = {"admitted_share", "rejected_share", "quarantined_share", "duplicate_recall", "benchmark_recall"}
+    known |= {name for name in bar.metric_names() if name.startswith("touched_items.")}
+    definition = {"kind": "proportion", "role": "guardrail", "unit": "document"}
+    return {
+        name: _metric(
+            name, definition, "none", text, {**document, "hypothesis": document.get("question", "")}, file_sha256(path)
+        )
+        for name in sorted(known)
+    }
 
 
 def experiment_catalog(path: Path) -> dict[str, Metric]:
@@ -86,9 +141,9 @@ def _result(folder: Path) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(
-            "this is not the result of an experiment",
+            "this is not the folder of a result",
             seen=f"{path}: {error}",
-            next_step="give the folder that jurat experiments analyse --out wrote",
+            next_step="give the folder that jurat experiments analyse or jurat corpus gate wrote",
         ) from error
     return document
 
@@ -115,11 +170,12 @@ def experiment_evidence(
     DataError
         Where the folder is no result, or the result of another spec.
     """
-    if file_sha256(spec_path(bar)) != file_sha256(folder / "experiment.toml"):
+    copy = folder / SPEC_COPIES[result_kind(bar) or "experiment"]
+    if not copy.is_file() or file_sha256(spec_path(bar)) != file_sha256(copy):
         raise DataError(
             "the result is of another version of the spec",
-            seen=f"{folder / 'experiment.toml'} is not {spec_path(bar)}",
-            next_step="analyse the experiment by the spec that the bar names",
+            seen=f"{copy} is not {spec_path(bar)}",
+            next_step="make the result again by the spec that the bar names",
         )
     every = [_load(path) for path in sorted((folder / "evidence").glob("*.json"))]
     arms = bar.document.arms

@@ -15,7 +15,7 @@ from jurat.evidence.keys import SigningKey
 from jurat.evidence.recompute import environment
 from jurat.launch.bar import Bar, Clause
 from jurat.launch.document import verdict_document
-from jurat.launch.experiment import experiment_checks, experiment_evidence, spec_path
+from jurat.launch.experiment import SPEC_COPIES, experiment_checks, experiment_evidence, result_kind, spec_path
 from jurat.launch.folder import save_waivers, write_ledger, write_results
 from jurat.launch.freeze import freeze_path
 from jurat.launch.verdict import Freeze, Verdict, decide
@@ -66,7 +66,8 @@ def write_experiment_review(
     shutil.copyfile(bar.path, stage / "bar.toml")
     if freeze_path(bar.path).is_file():
         shutil.copyfile(freeze_path(bar.path), stage / "bar.freeze.json")
-    shutil.copyfile(spec_path(bar), stage / "experiment.toml")
+    kind = result_kind(bar) or "experiment"
+    shutil.copyfile(spec_path(bar), stage / SPEC_COPIES[kind])
     shutil.copyfile(data / "result.json", stage / "result.json")
     verdict = decide(bar, clauses, evidence=evidence, arms=arms, checks=checks, freeze=freeze, waivers=waivers, now=now)
     every = list({e.digest: e for e in [*evidence.values(), *(a for group in arms.values() for a in group)]}.values())
@@ -80,7 +81,7 @@ def write_experiment_review(
             "packages": environment(),
             "keyid": key.keyid,
         },
-        data={"kind": "experiment", "root": _root(every, out), **_window(every)},
+        data={"kind": kind, "root": _root(every, out), **_window(every)},
         waivers=waivers,
     )
     save_waivers(stage, waivers)

@@ -18,7 +18,7 @@ from jurat.evidence.dsse import open_named, seal, statement
 from jurat.evidence.keys import SigningKey, home
 from jurat.evidence.ledger import Ledger
 from jurat.launch.bar import Bar
-from jurat.launch.experiment import experiment_catalog, spec_path
+from jurat.launch.experiment import result_catalog, result_kind, spec_path
 from jurat.launch.verdict import Freeze
 from jurat.metrics.loader import Metric, catalog
 from jurat.store.durable import write_atomically
@@ -36,8 +36,8 @@ def freeze_path(bar: Path) -> Path:
 
 def bar_catalog(bar: Bar) -> dict[str, Metric]:
     """Definitions a bar may name: the shipped metrics and those of its own folder."""
-    if bar.document.data.experiment is not None:
-        return experiment_catalog(spec_path(bar))
+    if result_kind(bar) is not None:
+        return result_catalog(bar, spec_path(bar))
     folder = bar.document.data.metrics
     return catalog(bar.folder / folder) if folder is not None else catalog()
 

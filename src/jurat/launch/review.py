@@ -26,6 +26,7 @@ from jurat.launch.anchor import anchor_review
 from jurat.launch.bar import Bar, Clause, load_bar
 from jurat.launch.checks import run_check
 from jurat.launch.document import evidence_document, verdict_document
+from jurat.launch.experiment import result_kind
 from jurat.launch.experiment_review import write_experiment_review
 from jurat.launch.folder import save_json, save_waivers, write_ledger, write_results
 from jurat.launch.freeze import bar_catalog, freeze_path, load_freeze
@@ -117,7 +118,7 @@ def review(
     # Beside its final place, so that the rename at the end stays on one file system.
     stage = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
-        write = _write if bar.document.data.experiment is None else write_experiment_review
+        write = _write if result_kind(bar) is None else write_experiment_review
         result = write(stage, out, bar, freeze, catalog, clauses, data, key, waivers, now)
         _move(stage, out)
     except BaseException:

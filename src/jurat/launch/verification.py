@@ -28,7 +28,7 @@ from jurat.launch.bar import Bar, Clause, load_bar
 from jurat.launch.checks import run_check
 from jurat.launch.document import verdict_document
 from jurat.launch.dossier import render_dossier
-from jurat.launch.experiment import experiment_catalog, experiment_checks, relocated
+from jurat.launch.experiment import SPEC_COPIES, experiment_checks, relocated, result_catalog, result_kind
 from jurat.launch.files import files_in
 from jurat.launch.freeze import load_freeze
 from jurat.launch.verdict import decide
@@ -233,7 +233,7 @@ def _check_data(
 ) -> None:
     """Hold the data against the receipt, and the lake's content against the source files."""
     held = (data if data is not None else root / document["data"]["root"]).resolve()
-    if document["data"]["kind"] == "experiment":
+    if document["data"]["kind"] in SPEC_COPIES:
         check_inputs(tuple(InputFile(**i) for i in document["receipt"]["inputs"]) if inputs is None else inputs, held)
         steps.done.append(f"{len(document['receipt']['inputs'])} data files unchanged under {os.path.relpath(held)}")
         return
@@ -266,7 +266,7 @@ def _check_data(
 
 def _lake(root: Path, document: Mapping[str, Any], data: Path | None) -> str:
     """Where the lake is: in the folder where files were imported, else where it was, or where it is said to be now."""
-    if document["data"]["kind"] == "experiment":
+    if document["data"]["kind"] in SPEC_COPIES:
         return str((data if data is not None else root / document["data"]["root"]).resolve())
     if document["data"]["kind"] == "source":
         return "lake"
@@ -325,8 +325,8 @@ def _decide_again(
 
 def _definitions(root: Path, bar: Bar, lake: str) -> tuple[Mapping[str, Metric], list[Clause], list[CheckResult]]:
     """Metrics, clauses and checks as the review had them; an experiment's checks were made again with its numbers."""
-    if bar.document.data.experiment is not None:
-        metrics: Mapping[str, Metric] = experiment_catalog(root / "experiment.toml")
+    if (kind := result_kind(bar)) is not None:
+        metrics: Mapping[str, Metric] = result_catalog(bar, root / SPEC_COPIES[kind])
         return metrics, bar.clauses(metrics), experiment_checks(root)
     workspace = Workspace.open(root, lake=lake)
     try:

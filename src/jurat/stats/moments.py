@@ -405,4 +405,5 @@ def joint_covariance(table: MomentTable, functionals: Sequence[Functional]) -> F
     for i in range(size):
         for j in range(i, size):
             found[i, j] = found[j, i] = sum(covariance(table, functionals[i], functionals[j]).values())
+        found[i, i] = max(found[i, i], 0.0)
     return found

@@ -8,11 +8,13 @@ class and lower case come from the running Python, as they do there, so that res
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Integral
+from typing import Any
 
 import numba as nb
 import numpy as np
@@ -21,7 +23,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from jurat.text.column import TextColumn
-from jurat.text.simd import fold_product
+from jurat.text.simd import fold_product, load_word
 from jurat.text.words import _decode, _encode
 
 __all__ = ["TermCounts", "TfIdf", "count_terms", "tfidf", "weigh"]
@@ -30,7 +32,12 @@ Texts = TextColumn | pa.Array | pa.ChunkedArray | Iterable[str | bytes | None]
 
 _WORD = 1 << 24
 _POINT = 0x1FFFFF
-_KEY = 0x9E3779B97F4A7C15
+_KEY_LOW = 0x9E3779B97F4A7C15
+_KEY_HIGH = 0xD6E8FEB86659FD93
+_UPPER = 0xFFFFFFFF00000000
+_LINE = 0x7F
+_SLACK = 64
+_DOCUMENT, _PLACE, _TOKENS, _COUNT = range(4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -208,7 +215,7 @@ def count_terms(
     tokens, offsets, words, word_ends = _number_words(column)
     if stopped := {word.encode("utf-8", "surrogatepass") for word in stop_words}:
         content = words.tobytes()
-        kept = np.array([word not in stopped for word in _slices(content, word_ends, None)], np.bool_)
+        kept = np.array([word not in stopped for word in _slices(content, word_ends)], np.bool_)
         tokens, offsets = _without(tokens, offsets, kept)
     grams, gram_offsets, levels = _number_grams(tokens, offsets, len(word_ends) - 1, least, most)
     n_terms = sum(size for size, _, _ in levels[least - 1 :])
@@ -217,18 +224,20 @@ def count_terms(
     kept = np.flatnonzero((frequency > 0) & (frequency >= low) & (frequency <= high))
     if len(kept) == 0:
         raise ValueError(_why_nothing(n_terms, n, low, high))
-    names = _names(words.tobytes(), word_ends, levels, least, kept)
-    order = sorted(range(len(kept)), key=names.__getitem__)
+    columns = _word_columns(levels, least, kept)
+    spelled, ranks = _in_order(words.tobytes(), word_ends, columns)
+    # A blank comes before every word character, so n-grams stand in the order of their words.
+    order = np.lexsort(ranks[columns].T[::-1])
     if max_features is not None and max_features < len(order):
         by_total = np.argsort(-total[kept[order]], kind="stable")[:max_features]
-        order = [order[i] for i in np.sort(by_total)]
+        order = order[np.sort(by_total)]
     chosen = kept[order]
     column_of = np.full(n_terms, -1, np.int64)
     column_of[chosen] = np.arange(len(chosen))
     data, places, rows = _choose(indptr, indices, counts, column_of, frequency[chosen])
     matrix = sparse.csr_matrix((data, places, rows), (n, len(chosen)))
     matrix.has_sorted_indices = True
-    terms = tuple(names[i].decode("utf-8", "surrogatepass") for i in order)
+    terms = _spell(spelled, ranks[columns[order]])
     return TermCounts(matrix=matrix, terms=terms, document_frequency=frequency[chosen])
 
 
@@ -263,9 +272,10 @@ def _fold_table() -> NDArray[np.uint32]:
 
 def _lowered_where_context_matters(column: TextColumn) -> TextColumn:
     """Lower by Python the documents in which a character's lower case is not one character or depends on its neighbours."""
-    special = _special(column.data, column.offsets)
-    if not special.any():
+    content = column.data[column.offsets[0] : column.offsets[-1]].tobytes()
+    if not any(character.encode() in content for character in "\u03a3\u0130"):
         return column
+    special = _special(column.data, column.offsets)
     parts = []
     for i in range(len(column)):
         document = column.document(i).tobytes()
@@ -280,10 +290,46 @@ def _number_words(
     column: TextColumn,
 ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64]]:
     """Words of all documents as numbers, where each document's begin, and the distinct words' bytes and their ends."""
-    tokens = np.empty(column.n_bytes // 3 + len(column) + 1, np.int32)
-    offsets = np.zeros(len(column) + 1, np.int64)
-    n, words, ends = _cut(column.data, column.offsets, _fold_table(), tokens, offsets)
-    return tokens[:n], offsets, words, ends
+    first, last = int(column.offsets[0]), int(column.offsets[-1])
+    data = np.zeros(last - first + _SLACK, np.uint8)
+    data[: last - first] = column.data[first:last]
+    tokens = np.empty((last - first) // 2 + 1, np.int32)
+    rows = np.zeros(len(column) + 1, np.int64)
+    room = 1 << 12
+    store, folded = np.empty(1 << 16, np.uint8), np.zeros(1 << 10, np.uint8)
+    ends, keys, slots = np.zeros(room + 1, np.int64), np.empty((room, 2), np.uint64), np.zeros(4 * room, np.uint64)
+    state = np.zeros(4, np.int64)
+    tables = (_byte_classes(), _fold_table())
+    while True:
+        # The kernel comes back where a run may not fit; arrays that never change inside cost it no reference counts.
+        size = _cut(data, column.offsets - first, tables, state, tokens, rows, folded, slots, keys, store, ends)
+        count = int(state[_COUNT])
+        if size == 0:
+            break
+        if len(folded) < 2 * size + _SLACK:
+            folded = np.zeros(4 * size + _SLACK, np.uint8)
+        if len(store) < ends[count] + 2 * size:
+            store = _grown(store, 2 * len(store) + 2 * size)
+        if len(keys) < count + size:
+            ends, keys = _grown(ends, 2 * len(keys) + size + 1), _grown(keys, 2 * len(keys) + size)
+            slots = _rehashed(keys, count, 1 << (2 * len(keys)).bit_length())
+    words = store[: ends[count]]
+    words[words == _LINE] = ord("_")
+    return tokens[: state[_TOKENS]], rows, words, ends[: count + 1]
+
+
+def _grown(values: NDArray[np.generic], room: int) -> NDArray[Any]:
+    out = np.empty((room, *values.shape[1:]), values.dtype)
+    out[: len(values)] = values
+    return out
+
+
+@functools.cache
+def _byte_classes() -> NDArray[np.uint8]:
+    """Whether a byte may belong to a word: ASCII letters, digits, the underscore, and all that is not ASCII."""
+    classes = (_fold_table()[:256] >= _WORD).astype(np.uint8)
+    classes[128:] = 1
+    return classes
 
 
 Level = tuple[int, NDArray[np.int32], NDArray[np.int32]]
@@ -296,9 +342,14 @@ def _number_grams(
     levels: list[Level] = [(n_words, np.empty(0, np.int32), np.empty(0, np.int32))]
     numbers, rows = [tokens], [offsets]
     for _ in range(1, most):
-        following, ends, heads, tails = _extend(numbers[-1], rows[-1], tokens, offsets)
-        levels.append((len(heads), heads, tails))
-        numbers.append(following)
+        out, ends, state = np.empty(len(numbers[-1]), np.int32), np.zeros(len(offsets), np.int64), np.zeros(4, np.int64)
+        keys, slots = np.empty((1 << 12, 2), np.uint64), np.zeros(1 << 13, np.uint64)
+        while not _extend(numbers[-1], rows[-1], tokens, offsets, state, out, ends, slots, keys):
+            keys = _grown(keys, 2 * len(keys) + int(state[_PLACE]))
+            slots = _rehashed(keys, state[_COUNT], 1 << (2 * len(keys)).bit_length())
+        count = int(state[_COUNT])
+        levels.append((count, keys[:count, 0].astype(np.int32), keys[:count, 1].astype(np.int32)))
+        numbers.append(out[: state[_TOKENS]])
         rows.append(ends)
     if least == most:
         return numbers[-1], rows[-1], levels
@@ -312,28 +363,47 @@ def _number_grams(
     return np.concatenate(shifted)[order], np.concatenate([[0], np.cumsum(total)]).astype(np.int64), levels
 
 
-def _slices(content: bytes, ends: NDArray[np.int64], chosen: NDArray[np.int64] | None) -> list[bytes]:
-    starts, stops = (ends[:-1], ends[1:]) if chosen is None else (ends[chosen], ends[chosen + 1])
-    return [content[a:b] for a, b in zip(starts.tolist(), stops.tolist(), strict=True)]
+def _slices(content: bytes, ends: NDArray[np.int64]) -> list[bytes]:
+    return [content[a:b] for a, b in itertools.pairwise(ends.tolist())]
 
 
-def _names(
-    content: bytes, ends: NDArray[np.int64], levels: list[Level], least: int, kept: NDArray[np.int64]
-) -> list[bytes]:
-    """The kept terms in UTF-8, whose order is that of code points."""
-    found: list[bytes] = []
+def _word_columns(levels: list[Level], least: int, kept: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Words of the kept terms, shape ``(terms, most)``, -1 behind the last."""
+    columns = np.full((len(kept), len(levels)), -1, np.int64)
     base = 0
     for length in range(least, len(levels) + 1):
         size = levels[length - 1][0]
-        ids = kept[(kept >= base) & (kept < base + size)] - base
+        here = slice(*np.searchsorted(kept, [base, base + size]))
+        ids = kept[here] - base
         base += size
-        tails = []
-        for _, heads, last in reversed(levels[1:length]):
-            tails.append(_slices(content, ends, last[ids].astype(np.int64)))
+        for place in range(length - 1, 0, -1):
+            _, heads, tails = levels[place]
+            columns[here, place] = tails[ids]
             ids = heads[ids].astype(np.int64)
-        parts = [_slices(content, ends, ids), *reversed(tails)]
-        found += parts[0] if length == 1 else [b" ".join(words) for words in zip(*parts, strict=True)]
-    return found
+        columns[here, 0] = ids
+    return columns
+
+
+def _in_order(
+    content: bytes, ends: NDArray[np.int64], columns: NDArray[np.int64]
+) -> tuple[list[str], NDArray[np.int64]]:
+    """The words that stand in the columns, in order, and the rank of each word's number; -1 has rank -1."""
+    used = np.zeros(len(ends), np.bool_)
+    used[columns.ravel()] = True
+    numbers = np.flatnonzero(used[:-1])
+    spelled = [content[a:b].decode() for a, b in zip(ends[numbers].tolist(), ends[numbers + 1].tolist(), strict=True)]
+    order = sorted(range(len(spelled)), key=spelled.__getitem__)
+    ranks = np.full(len(ends), -1, np.int64)
+    ranks[numbers[order]] = np.arange(len(numbers))
+    return [spelled[i] for i in order], ranks
+
+
+def _spell(spelled: list[str], ranks: NDArray[np.int64]) -> tuple[str, ...]:
+    if ranks.shape[1] == 1:
+        return tuple(map(spelled.__getitem__, ranks[:, 0].tolist()))
+    parts = [*spelled, ""]
+    joined = zip(*([parts[i] for i in column] for column in ranks.T.tolist()), strict=True)
+    return tuple(" ".join(words).rstrip() for words in joined)
 
 
 @nb.njit(cache=True, nogil=True)
@@ -341,103 +411,147 @@ def _special(data, offsets):
     """Which documents hold a capital sigma or a dotted capital I."""
     out = np.zeros(len(offsets) - 1, np.bool_)
     for document in range(len(offsets) - 1):
+        hits = np.uint8(0)
+        # Without a way out in between, eight and more bytes are looked at together.
         for i in range(offsets[document] + 1, offsets[document + 1]):
-            if (data[i] == 0xA3 and data[i - 1] == 0xCE) or (data[i] == 0xB0 and data[i - 1] == 0xC4):
-                out[document] = True
-                break
+            hits |= (data[i] == 0xA3) & (data[i - 1] == 0xCE)
+            hits |= (data[i] == 0xB0) & (data[i - 1] == 0xC4)
+        out[document] = hits > 0
     return out
 
 
 @nb.njit(cache=True, nogil=True)
-def _grown(values, room):
-    out = np.empty(room, values.dtype)
-    out[: len(values)] = values
-    return out
-
-
-@nb.njit(cache=True, nogil=True)
-def _rehashed(hashes, count, room):
-    """A table of numbers from 1, 0 where empty, open addressing."""
-    slots = np.zeros(room, np.int32)
+def _rehashed(keys, count, room):
+    """A table of open addressing: number from 1 in the lower half, part of the hash in the upper; 0 where empty."""
+    slots = np.zeros(room, np.uint64)
+    mask = np.uint64(room - 1)
     for number in range(count):
-        at = hashes[number] & np.uint64(room - 1)
+        code = fold_product(keys[number, 0] ^ np.uint64(_KEY_LOW), keys[number, 1] ^ np.uint64(_KEY_HIGH))
+        at = code & mask
         while slots[at]:
-            at = (at + np.uint64(1)) & np.uint64(room - 1)
-        slots[at] = number + 1
+            at = (at + np.uint64(1)) & mask
+        slots[at] = (code & np.uint64(_UPPER)) | np.uint64(number + 1)
     return slots
 
 
 @nb.njit(cache=True, nogil=True)
-def _cut(data, offsets, table, tokens, token_offsets):
-    """Cut documents into words in lower case and number the distinct ones.
+def _number(low, high, size, folded, slots, keys, store, ends, count):
+    """Number of a word; that of the next new one, ``count``, where it is new, and it is entered then.
 
-    The word in the making stands at the end of the store of distinct words: a new one just stays there. Words are compared
-    by their bytes, hashes only lead to them.
+    Up to 16 bytes are the key themselves. Of a longer word the key is a hash, and the bytes in ``folded`` decide.
     """
-    ascii_table = table[:128].astype(np.uint32)
-    store = np.empty(1 << 16, np.uint8)
-    ends = np.zeros(1 << 12, np.int64)
-    hashes = np.empty(1 << 12, np.uint64)
-    slots = np.zeros(1 << 13, np.int32)
-    count, n = 0, 0
-    for document in range(len(offsets) - 1):
-        place, stop = offsets[document], offsets[document + 1]
-        while place < stop:
-            begin = ends[count]
-            size, characters = begin, 0
-            code = np.uint64(_KEY)
-            while place < stop:
-                byte = data[place]
-                length = 1
-                if byte < 0x80:
-                    entry = ascii_table[byte]
-                else:
-                    point, length = _decode(data, place, stop)
-                    entry = table[point] if point >= 0 else np.uint32(0)
-                place += length
-                if entry < np.uint32(_WORD):
-                    break
-                if size + 4 > len(store):
-                    store = _grown(store, 2 * len(store))
-                if entry < np.uint32(_WORD + 0x80):
-                    store[size] = entry & np.uint32(0xFF)
-                    size += 1
-                else:
-                    size = _encode(np.int64(entry & np.uint32(_POINT)), store, size)
-                code = (code ^ np.uint64(entry)) * np.uint64(0x9FB21C651E98DF25)
-                code ^= code >> np.uint64(32)
-                characters += 1
-            if characters < 2:
-                continue
-            mask = np.uint64(len(slots) - 1)
-            at = code & mask
-            number = -1
-            while slots[at]:
-                other = slots[at] - 1
-                if hashes[other] == code and ends[other + 1] - ends[other] == size - begin:
-                    same = True
-                    for i in range(size - begin):
-                        if store[ends[other] + i] != store[begin + i]:
-                            same = False
-                            break
-                    if same:
-                        number = other
-                        break
-                at = (at + np.uint64(1)) & mask
-            if number < 0:
-                number = count
-                slots[at] = count + 1
-                hashes[count] = code
-                count += 1
-                ends[count] = size
-                if count + 1 == len(hashes):
-                    hashes, ends = _grown(hashes, 2 * count + 2), _grown(ends, 2 * count + 2)
-                if 2 * count > len(slots):
-                    slots = _rehashed(hashes, count, 4 * len(slots))
-            tokens[n] = number
+    code = fold_product(low ^ np.uint64(_KEY_LOW), high ^ np.uint64(_KEY_HIGH))
+    mask = np.uint64(len(slots) - 1)
+    at = code & mask
+    while slots[at]:
+        if (slots[at] ^ code) & np.uint64(_UPPER) == 0:
+            other = np.int64(slots[at] & np.uint64(0xFFFFFFFF)) - 1
+            if keys[other, 0] == low and keys[other, 1] == high and ends[other + 1] - ends[other] == size:
+                same = True
+                if size > 16:
+                    for i in range(size):
+                        same &= store[ends[other] + i] == folded[i]
+                if same:
+                    return other
+        at = (at + np.uint64(1)) & mask
+    slots[at] = (code & np.uint64(_UPPER)) | np.uint64(count + 1)
+    keys[count, 0], keys[count, 1] = low, high
+    begin = ends[count]
+    ends[count + 1] = begin + size
+    if size > 16:
+        store[begin : begin + size] = folded[:size]
+    else:
+        for i in range(size):
+            part = low if i < 8 else high
+            store[begin + i] = (part >> np.uint64(8 * (i & 7))) & np.uint64(0xFF)
+    return count
+
+
+@nb.njit(cache=True, nogil=True)
+def _key(data, start, size):
+    """Key of a word's bytes; reads up to 16 bytes behind it."""
+    low, high = load_word(data, start), np.uint64(0)
+    if size < 8:
+        low &= (np.uint64(1) << np.uint64(8 * size)) - np.uint64(1)
+    elif size > 8:
+        high = load_word(data, start + 8)
+        if size < 16:
+            high &= (np.uint64(1) << np.uint64(8 * (size - 8))) - np.uint64(1)
+    if size > 16:
+        for i in range(16, size):
+            low = (low ^ np.uint64(data[start + i])) * np.uint64(_KEY_LOW)
+            high ^= low >> np.uint64(29)
+    return low, high
+
+
+@nb.njit(cache=True, nogil=True)
+def _cut_run(data, start, stop, table, folded, tokens, n, slots, keys, store, ends, count):
+    """Cut a run that holds more than ASCII, or a long one, character by character; returns tokens and words so far."""
+    place, size, characters = start, 0, 0
+    while place <= stop:
+        entry, length = np.uint32(0), 1
+        if place < stop:
+            point, length = _decode(data, place, stop)
+            if point >= 0:
+                entry = table[point]
+        place += length
+        if entry >= np.uint32(_WORD):
+            point = np.int64(entry & np.uint32(_POINT))
+            size = _encode(np.int64(_LINE) if point == 0x5F else point, folded, size)
+            characters += 1
+            continue
+        if characters > 1:
+            low, high = _key(folded, 0, size)
+            tokens[n] = _number(low, high, size, folded, slots, keys, store, ends, count)
+            count += tokens[n] == count
             n += 1
-        token_offsets[document + 1] = n
-    return n, store[: ends[count]].copy(), ends[: count + 1].copy()
+        size = characters = 0
+    return n, count
+
+
+@nb.njit(cache=True, nogil=True)
+def _cut(data, offsets, tables, state, tokens, rows, folded, slots, keys, store, ends):
+    """Cut documents into words in lower case and number the distinct ones; reads up to 16 bytes behind the last.
+
+    Returns 0 when done, or the size of a run of bytes that there may be no room for; the state says where to go on.
+
+    The bit that tells upper from lower case is set in digits anyway; in the underscore it gives the delete character, which
+    is in no word and is read as an underscore afterwards.
+    """
+    classes, table = tables
+    lower = np.uint64(0x2020202020202020)
+    place, n, count = state[_PLACE], state[_TOKENS], state[_COUNT]
+    room = min(len(keys), len(slots) // 2)
+    for document in range(state[_DOCUMENT], len(offsets) - 1):
+        place, stop = max(place, offsets[document]), offsets[document + 1]
+        while place < stop:
+            if classes[data[place]] == 0:
+                place += 1
+                continue
+            begin, seen = place, np.uint8(0)
+            while place < stop and classes[data[place]]:
+                seen |= data[place]
+                place += 1
+            size = place - begin
+            if count + size > room or ends[count] + 2 * size > len(store) or 2 * size + 64 > len(folded):
+                state[:] = document, begin, n, count
+                return size
+            if seen >= 0x80 or size > 16:
+                n, count = _cut_run(data, begin, place, table, folded, tokens, n, slots, keys, store, ends, count)
+            elif size > 1:
+                low, high = load_word(data, begin) | lower, np.uint64(0)
+                if size < 8:
+                    low &= (np.uint64(1) << np.uint64(8 * size)) - np.uint64(1)
+                elif size > 8:
+                    high = load_word(data, begin + 8) | lower
+                    if size < 16:
+                        high &= (np.uint64(1) << np.uint64(8 * (size - 8))) - np.uint64(1)
+                tokens[n] = _number(low, high, size, folded, slots, keys, store, ends, count)
+                count += tokens[n] == count
+                n += 1
+        rows[document + 1] = n
+    state[:] = len(offsets) - 1, place, n, count
+    return 0
 
 
 @nb.njit(cache=True, nogil=True)
@@ -455,43 +569,41 @@ def _without(tokens, offsets, kept):
 
 
 @nb.njit(cache=True, nogil=True)
-def _extend(numbers, rows, tokens, offsets):
-    """Number the terms one word longer: the number of their beginning and their last word are the key, without loss."""
-    room = 1 << 13
-    keys = np.empty(room // 2 + 1, np.uint64)
-    hashes = np.empty(room // 2 + 1, np.uint64)
-    slots = np.zeros(room, np.int32)
-    out = np.empty(len(numbers), np.int32)
-    ends = np.zeros(len(rows), np.int64)
-    count, n = 0, 0
-    for document in range(len(rows) - 1):
-        size = rows[document + 1] - rows[document]
-        # The last term has no word behind it; term i ends where the document's word i + its length - 1 stands.
+def _extend(numbers, starts, tokens, offsets, state, out, rows, slots, keys):
+    """Number the terms one word longer: the number of their beginning and their last word are the key, without loss.
+
+    Returns whether it is done; else the table is full, and the state says at which document to go on.
+    """
+    n, count = state[_TOKENS], state[_COUNT]
+    mask = np.uint64(len(slots) - 1)
+    for document in range(state[_DOCUMENT], len(starts) - 1):
+        size = starts[document + 1] - starts[document]
+        if count + size > len(keys):
+            state[:] = document, size, n, count
+            return False
+        # The term that begins with word i ends with word i + longer.
         longer = offsets[document + 1] - offsets[document] - size + 1
         for i in range(size - 1):
-            head = numbers[rows[document] + i]
-            tail = tokens[offsets[document] + i + longer]
-            key = (np.uint64(head) << np.uint64(32)) | np.uint64(tail)
-            code = fold_product(key ^ np.uint64(_KEY), np.uint64(0xD6E8FEB86659FD93))
-            at = code & np.uint64(len(slots) - 1)
-            while slots[at] and keys[slots[at] - 1] != key:
-                at = (at + np.uint64(1)) & np.uint64(len(slots) - 1)
-            if slots[at] == 0:
-                slots[at] = count + 1
-                keys[count], hashes[count] = key, code
+            head = np.uint64(numbers[starts[document] + i])
+            tail = np.uint64(tokens[offsets[document] + i + longer])
+            code = fold_product(head ^ np.uint64(_KEY_LOW), tail ^ np.uint64(_KEY_HIGH))
+            at = code & mask
+            number = count
+            while slots[at]:
+                other = np.int64(slots[at] & np.uint64(0xFFFFFFFF)) - 1
+                if keys[other, 0] == head and keys[other, 1] == tail:
+                    number = other
+                    break
+                at = (at + np.uint64(1)) & mask
+            if number == count:
+                slots[at] = (code & np.uint64(_UPPER)) | np.uint64(count + 1)
+                keys[count, 0], keys[count, 1] = head, tail
                 count += 1
-                if count == len(keys):
-                    keys, hashes = _grown(keys, 2 * count), _grown(hashes, 2 * count)
-                if 2 * count > len(slots):
-                    out[n] = count - 1
-                    n += 1
-                    slots = _rehashed(hashes, count, 4 * len(slots))
-                    continue
-            out[n] = slots[at] - 1
+            out[n] = number
             n += 1
-        ends[document + 1] = n
-    heads = (keys[:count] >> np.uint64(32)).astype(np.int32)
-    return out[:n], ends, heads, keys[:count].astype(np.int32)
+        rows[document + 1] = n
+    state[:] = len(starts) - 1, 0, n, count
+    return True
 
 
 @nb.njit(cache=True, nogil=True)
