@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import sqlglot
-from pydantic import Field
+from pydantic import Field, model_validator
 from sqlglot import exp
 
 from jurat.errors import SpecError, UnknownName
@@ -82,7 +82,7 @@ class Inference(Section):
     planned_clusters: int = Field(ge=2)
     looks: int = Field(default=5, ge=1, le=100)
     spending: Literal["obrien-fleming", "pocock"] = "obrien-fleming"
-    variance: Literal["auto", "CR1", "CR2", "wild"] = "auto"
+    variance: Literal["auto", "CR1", "CR2"] = "auto"
 
 
 class Treatment(Section):
@@ -197,6 +197,14 @@ class SpecDocument(Section):
     trade_off: TradeOff = TradeOff()
     traffic: Traffic = Traffic()
     not_measured: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_exposures(cls, values: Any) -> Any:
+        """Where no checks are named, ask for those that the data allow: there is no exposure check without exposures."""
+        if isinstance(values, dict) and "checks" not in values and not dict(values.get("data") or {}).get("exposures"):
+            return {**values, "checks": ["sample_ratio", "multiple_exposure"]}
+        return values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,8 @@ Alternative = Literal["two-sided", "less", "greater"]
 
 _EXACT = 50
 """Below so many values in each group, and without ties, null distributions are exact; as common software has it."""
+_THINNED = 1_000
+"""Values per group from which a first bracket of a difference's rank is read."""
 
 
 def _values(name: str, values: npt.ArrayLike) -> Floats:
@@ -456,8 +458,8 @@ def hodges_lehmann(
     the shifts that the rank test does not reject: k is the exact quantile of U for small groups without ties, and
     :math:`\lfloor nm/2 - z \sqrt{nm(n + m + 1)/12} \rfloor` otherwise. With clusters, :math:`k = nm(1/2 - t\, se)` with the
     standard error of the probability of superiority at the estimated shift (as in Woodruff's interval of a quantile). No
-    difference is stored: the k-th is found by bisection over the 2^64 floating-point numbers, each step counting the
-    differences at or below one number in O(n + m) on the sorted values.
+    matrix of differences is built: the k-th is found by bisection, each step counting the differences at or below one number
+    in O(n + m) on the sorted values, until no more than n + m are left, which are looked at.
 
     References
     ----------
@@ -481,8 +483,9 @@ def hodges_lehmann(
             reason="a group has no values",
         )  # fmt: skip
     x, y = one.values, two.values
-    middle = (_nth(x, y, (n * m + 1) // 2), _nth(x, y, n * m // 2 + 1))
-    value = middle[0] / 2 + middle[1] / 2
+    value = _nth(x, y, (n * m + 1) // 2)
+    if n * m % 2 == 0:
+        value = value / 2 + _nth(x, y, n * m // 2 + 1) / 2
     clusters, reason = None, None
     if one.codes is None:
         k, name = _independent_rank(one, two, tail)
@@ -541,16 +544,57 @@ def _count_up_to(x: Floats, y: Floats, threshold: float) -> int:
     return count
 
 
+@numba.njit(cache=True, nogil=True)  # type: ignore[misc, unused-ignore]
+def _between(x: Floats, y: Floats, low: float, high: float, size: int) -> Floats:
+    """The differences x − y above one number and at most another, of which there are ``size``."""
+    found = np.empty(size)
+    place, first, last, m = 0, 0, 0, len(y)
+    for i in range(len(x)):
+        while first < m and x[i] - y[first] > high:
+            first += 1
+        while last < m and x[i] - y[last] > low:
+            last += 1
+        for j in range(first, last):
+            found[place] = x[i] - y[j]
+            place += 1
+    return found
+
+
 def _nth(x: Floats, y: Floats, k: int) -> float:
-    """The k-th smallest difference x − y, k from 1, as the smallest number that has k differences at or below it."""
-    low, high = _key(float(x[0] - y[-1])) - 1, _key(float(x[-1] - y[0]))
-    while high - low > 1:
+    """The k-th smallest difference x − y of two sorted vectors, k from 1."""
+    low, high = _bracket(x, y, k)
+    below, up_to = _count_up_to(x, y, _from_key(low)), _count_up_to(x, y, _from_key(high))
+    # Once few are left they are looked at; where more than that are tied, the bisection ends at their value.
+    while high - low > 1 and up_to - below > len(x) + len(y):
         middle = (low + high) // 2
-        if _count_up_to(x, y, _from_key(middle)) >= k:
-            high = middle
+        count = _count_up_to(x, y, _from_key(middle))
+        if count >= k:
+            high, up_to = middle, count
         else:
-            low = middle
-    return _from_key(high)
+            low, below = middle, count
+    if high - low <= 1:
+        return _from_key(high)
+    left = _between(x, y, _from_key(low), _from_key(high), up_to - below)
+    return float(np.partition(left, k - below - 1)[k - below - 1])
+
+
+def _bracket(x: Floats, y: Floats, k: int) -> tuple[int, int]:
+    """Places of two numbers with fewer than k differences at or below the first, and k or more at or below the second."""
+    low, high = _key(float(x[0] - y[-1])) - 1, _key(float(x[-1] - y[0]))
+    steps = [max(len(v) // _THINNED, 1) for v in (x, y)]
+    if max(steps) > 1:
+        # Every s-th of a sorted vector misplaces a share by at most s/n, so the thinned vectors tell where to look.
+        few = [v[step // 2 :: step] for v, step in zip((x, y), steps, strict=True)]
+        pairs = len(few[0]) * len(few[1])
+        share, slack = k / (len(x) * len(y)), 2 / len(few[0]) + 2 / len(few[1])
+        near, far = math.floor((share - slack) * pairs), math.ceil((share + slack) * pairs)
+        guesses = [_key(_nth(few[0], few[1], r)) for r in (near, far) if 1 <= r <= pairs]
+        for guess in guesses:
+            if _count_up_to(x, y, _from_key(guess)) < k:
+                low = max(low, guess)
+            else:
+                high = min(high, guess)
+    return low, high
 
 
 def _key(value: float) -> int:
