@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -15,7 +16,7 @@ from jurat.corpus.decontaminate import benchmarks_of, decontaminate
 from jurat.corpus.injection import FORMS, check_search, inject
 from jurat.corpus.scan import scan
 from jurat.corpus.scan_spec import ScanSpec
-from jurat.corpus.score_effect import score_effect
+from jurat.corpus.score_effect import score_effect, score_effects
 from jurat.corpus.shards import ShardFolder
 from jurat.errors import DataError, UnknownName
 from tests.conftest import data_folder
@@ -196,3 +197,28 @@ def test_the_interval_of_the_matched_difference_covers() -> None:
         assert effect.matched.low is not None and effect.matched.high is not None
         covered += effect.matched.low <= 0.1 <= effect.matched.high
     assert covered >= 300 * 0.95 - 3 * np.sqrt(300 * 0.95 * 0.05)
+
+
+def test_scores_of_models_are_compared_from_files(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    lines = ["benchmark,item,model,score"]
+    status = {"benchmark": [], "item": [], "status": []}
+    for item in range(200):
+        touched = item < 60
+        status["benchmark"].append("b")
+        status["item"].append(str(item))
+        status["status"].append("touched" if touched else "clean")
+        for model, gain in (("leaked", 0.3), ("one", 0.0), ("two", 0.0), ("three", 0.0)):
+            lines.append(f"b,{item},{model},{int(rng.random() < 0.5 + gain * touched)}")
+    (tmp_path / "scores.csv").write_text("\n".join(lines) + "\n")
+    pq.write_table(pa.table(status), tmp_path / "items.parquet")
+    effects = {e.model: e for e in score_effects(tmp_path / "scores.csv", tmp_path / "items.parquet")}
+    assert effects["leaked"].matched.low is not None and effects["leaked"].matched.low > 0
+    assert effects["leaked"].inflation.value is not None and 0.03 < effects["leaked"].inflation.value < 0.15
+    assert effects["one"].matched.low is not None and effects["one"].matched.low < 0
+    (tmp_path / "bad.csv").write_text("benchmark,item,modell,score\nb,1,x,1\n")
+    with pytest.raises(UnknownName, match="did you mean 'modell'"):
+        score_effects(tmp_path / "bad.csv", tmp_path / "items.parquet")
+    (tmp_path / "odd.csv").write_text("benchmark,item,model,score\nb,1,x,\n")
+    with pytest.raises(DataError, match="no number"):
+        score_effects(tmp_path / "odd.csv", tmp_path / "items.parquet")

@@ -39,6 +39,7 @@ _GROUPS = {
             "scan": ("jurat.cli.corpus:scan", "Read documents once, into columns that all else reads."),
             "dedup": ("jurat.cli.corpus:dedup", "Exact and near duplicates, with the recall that was reached."),
             "decontaminate": ("jurat.cli.corpus:decontaminate", "Benchmark items in the documents, and clean subsets."),
+            "extraction": ("jurat.cli.corpus:extraction", "How far two extractors agree on a sample of pages."),
             "gate": ("jurat.cli.corpus:gate", "Which documents may enter, by a data specification."),
             "sample": ("jurat.cli.corpus:sample", "Draw documents with exact counts, or a nested share."),
         },

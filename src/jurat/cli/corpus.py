@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -13,7 +14,7 @@ from jurat.evidence.wording import three_digits
 if TYPE_CHECKING:
     from jurat.stats.result import Interval
 
-__all__ = ["decontaminate", "dedup", "gate", "sample", "scan"]
+__all__ = ["decontaminate", "dedup", "extraction", "gate", "sample", "scan"]
 
 
 def scan(
@@ -64,8 +65,6 @@ def scan(
     json
         Print the result as JSON.
     """
-    from dataclasses import asdict
-
     from jurat.corpus.benchmarks import BenchmarkSource
     from jurat.corpus.scan import scan as run
     from jurat.corpus.scan_spec import ScanSpec
@@ -181,6 +180,7 @@ def decontaminate(
     out: Path,
     least_share: float = 0.5,
     most_documents: int = 50,
+    scores: Path | None = None,
     seed: int = 0,
     json: bool = False,
 ) -> int:
@@ -196,6 +196,8 @@ def decontaminate(
         Longest unbroken match, as a share of the item, from which it counts as touched.
     most_documents
         Runs of words in more documents than this are common property.
+    scores
+        Results of models by item (CSV, JSONL or Parquet with benchmark, item, model and score): what the touched items are worth.
     seed
         Of the planted items.
     json
@@ -225,7 +227,51 @@ def decontaminate(
     if found.controls:
         rows = [[c.kind, c.form, c.tier, _share(c.share)] for c in found.controls]
         lines += ["", table(["control", "form", "items", "found"], rows, left=3)]
-    emit("\n".join(lines), found.document(), as_json=json)
+    document = found.document()
+    if scores is not None:
+        from jurat.corpus.score_effect import score_effects
+
+        effects = score_effects(scores, out / "items.parquet")
+        rows = [
+            [e.benchmark, e.model, _level(e.all_items), _level(e.clean), _level(e.matched), f"{e.strata}"]
+            for e in effects
+        ]
+        header = ["benchmark", "model", "all items", "clean items", "touched less clean, equal difficulty", "strata"]
+        lines += ["", table(header, rows, left=2)]
+        document["scores"] = [asdict(e) for e in effects]
+    emit("\n".join(lines), document, as_json=json)
+    return 0
+
+
+def extraction(
+    inputs: list[Path], /, *, share: float = 0.01, seed: int = 0, threshold: float = 0.8, json: bool = False
+) -> int:
+    """Extract a random sample of pages with a second extractor too, and say how far the texts agree.
+
+    Parameters
+    ----------
+    inputs
+        WARC and HTML files, folders and patterns.
+    share
+        Share of the pages that is read twice.
+    seed
+        Of the draw.
+    threshold
+        Agreement (word F1) below which two texts count as disagreeing.
+    json
+        Print the result as JSON.
+    """
+    from jurat.corpus.extraction_audit import audit_extraction
+
+    found = audit_extraction(inputs, share=share, seed=seed, threshold=threshold)
+    lines = [
+        f"{found.sampled:,} of {found.pages:,} pages read by {found.extractor} and by {found.reference}",
+        f"agreement (word F1): {_level(found.agreement)}",
+        f"pages that agree less than {threshold:g}: {_share(found.disagreeing)}",
+    ]
+    if found.worst:
+        lines += ["", table(["page", "agreement"], [[p.doc_id, f"{p.f1:.3f}"] for p in found.worst[:5]])]
+    emit("\n".join(lines), asdict(found), as_json=json)
     return 0
 
 
@@ -314,6 +360,13 @@ def _share(interval: Interval) -> str:
         return f"undefined ({interval.reason or 'nothing to count'})"
     low, high = three_digits(100 * interval.low), three_digits(100 * interval.high)
     return f"{three_digits(100 * interval.value)} % [{low}, {high}] n={interval.n:,}"
+
+
+def _level(interval: Interval) -> str:
+    """A number with its interval and n."""
+    if interval.value is None or interval.low is None or interval.high is None:
+        return f"undefined ({interval.reason})"
+    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}] n={interval.n:,}"
 
 
 def _progress(verb: str, unit: int, name: str) -> Callable[[int, int], None]:

@@ -119,9 +119,11 @@ def size(
     from jurat.stats.design_effect import design_effect, read_through_annotators
     from jurat.stats.power import non_inferiority_size, two_proportions_size
 
+    if guardrails < 0:
+        raise UsageError("guardrails are counted from 0", seen=str(guardrails), next_step="say how many there are")
     share = 1 - (1 - power) / (guardrails + 1)
-    seen = [read_through_annotators(p, annotator_accuracy) for p in (p1, p2)]
     try:
+        seen = [read_through_annotators(p, annotator_accuracy) for p in (p1, p2)]
         if margin is None:
             found = two_proportions_size(seen[0], seen[1], level=level, power=share, formula=formula)
         else:

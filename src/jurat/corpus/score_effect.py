@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy import stats as sps
 
+from jurat.errors import DataError, UnknownName
 from jurat.stats.result import Interval
+from jurat.store.engine import DuckDB
 
-__all__ = ["ScoreEffect", "score_effect"]
+__all__ = ["ScoreEffect", "score_effect", "score_effects"]
 
 _STRATA = 8
 
@@ -26,10 +30,11 @@ class ScoreEffect:
 
     Attributes
     ----------
-    model
-        Whose score.
+    benchmark, model
+        Whose score on what.
     all_items, clean, touched
-        Mean score over all judged items, the clean and the touched ones, each with its interval over items.
+        Mean score over all judged items, the clean and the touched ones, each with its interval over items (Wilson where
+        every score is 0 or 1).
     crude
         Touched less clean.
     matched
@@ -40,6 +45,7 @@ class ScoreEffect:
         Score on all items less that on clean ones: what the leak is worth in the headline.
     """
 
+    benchmark: str
     model: str
     all_items: Interval
     clean: Interval
@@ -55,6 +61,7 @@ def score_effect(
     status: Mapping[str, str],
     others: Sequence[Mapping[str, float]] = (),
     *,
+    benchmark: str = "benchmark",
     model: str = "model",
     level: float = 0.95,
 ) -> ScoreEffect:
@@ -68,8 +75,8 @@ def score_effect(
         Item to its status; only ``clean`` and ``touched`` items are compared.
     others
         Scores of other models on the same items, whose mean is an item's difficulty.
-    model
-        Its name.
+    benchmark, model
+        Their names.
     level
         Of the intervals.
 
@@ -107,6 +114,7 @@ def score_effect(
     strata = _strata(items, others)
     inside = [s for s in np.unique(strata) if leaked[strata == s].sum() >= 2 and (~leaked)[strata == s].sum() >= 2]
     return ScoreEffect(
+        benchmark=benchmark,
         model=model,
         all_items=_mean(values, level),
         clean=_mean(values[~leaked], level),
@@ -116,6 +124,67 @@ def score_effect(
         strata=len(inside),
         inflation=_inflation(values, leaked, level),
     )
+
+
+def score_effects(scores: Path, items: Path, *, level: float = 0.95) -> list[ScoreEffect]:
+    """Compare every model on every benchmark, from files.
+
+    Parameters
+    ----------
+    scores
+        CSV, JSONL or Parquet with ``benchmark``, ``item``, ``model`` and ``score``; several scores of one item are averaged.
+    items
+        ``items.parquet`` of a search for benchmarks: the status of each item.
+    level
+        Of the intervals.
+
+    Returns
+    -------
+    list of ScoreEffect
+        By benchmark and model; each model's items are matched on how the other models fare.
+
+    Raises
+    ------
+    DataError
+        Where a column is missing, a score is no number, or no item of a benchmark was judged.
+    """
+    engine = DuckDB.from_files({"scores": [scores]})
+    try:
+        known = set(engine.query("SELECT * FROM scores LIMIT 0").column_names)
+        for name in ("benchmark", "item", "model", "score"):
+            if name not in known:
+                raise UnknownName("column", name, known, place=str(scores))
+        rows = engine.query(
+            "SELECT CAST(benchmark AS VARCHAR) AS b, CAST(item AS VARCHAR) AS i, CAST(model AS VARCHAR) AS m, "
+            "AVG(CAST(score AS DOUBLE)) AS s FROM scores GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+        ).to_pylist()
+    finally:
+        engine.close()
+    status: dict[str, dict[str, str]] = {}
+    for row in pq.read_table(items).to_pylist():
+        status.setdefault(row["benchmark"], {})[row["item"]] = row["status"]
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for row in rows:
+        if row["s"] is None or not np.isfinite(row["s"]):
+            raise DataError(
+                "a score is no number", seen=f"{row['b']} {row['i']} {row['m']}", next_step="leave the row out"
+            )
+        found.setdefault(row["b"], {}).setdefault(row["m"], {})[row["i"]] = row["s"]
+    effects = []
+    for benchmark, models in found.items():
+        if benchmark not in status:
+            raise UnknownName("benchmark", benchmark, status, place=str(scores))
+        for model, own in models.items():
+            others = [other for name, other in models.items() if name != model]
+            try:
+                effects.append(
+                    score_effect(own, status[benchmark], others, benchmark=benchmark, model=model, level=level)
+                )
+            except ValueError as error:
+                raise DataError(
+                    str(error), seen=f"{benchmark}, {model}", next_step="name items as the benchmark does"
+                ) from error
+    return effects
 
 
 def _strata(items: Sequence[str], others: Sequence[Mapping[str, float]]) -> NDArray[np.int64]:
@@ -134,6 +203,8 @@ def _mean(values: NDArray[np.float64], level: float) -> Interval:
     if n < 2:
         reason = f"{n} items"
         return Interval(value=None, low=None, high=None, level=level, n=n, method="t over items", reason=reason)
+    if np.isin(values, (0.0, 1.0)).all():
+        return proportion(int(values.sum()), n, level=level)
     centre, error = float(values.mean()), float(values.std(ddof=1) / np.sqrt(n))
     half = float(sps.t.ppf((1 + level) / 2, n - 1)) * error
     return Interval(
