@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import stats as sps
 
 from jurat.errors import DataError, UnknownName
+from jurat.stats.interval import proportion
 from jurat.stats.result import Interval
 from jurat.store.engine import DuckDB
 
