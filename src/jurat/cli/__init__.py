@@ -64,6 +64,12 @@ _GROUPS = {
             "scaling": ("jurat.cli.scaling:scaling", "Fit a scaling law and predict the next model, with intervals."),
         },
     ),
+    "telemetry": (
+        "Production traffic to metrics.",
+        {
+            "logs": ("jurat.cli.telemetry:logs", "Error rate by version and tokens by category, of any log."),
+        },
+    ),
     "metrics": (
         "Metric files: list, show, test, run.",
         {

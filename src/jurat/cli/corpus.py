@@ -305,8 +305,10 @@ def gate(
     if found.rules:
         rows = [[r.name, r.action, f"{r.n_first:,}", f"{r.n_true:,}", _share(r.share)] for r in found.rules]
         lines += ["", table(["rule", "action", "decided", "true for", "of all"], rows, left=2)]
+    lines += [""] if found.breaches else []
     for breach in found.breaches:
         lines.append(f"limit {breach.limit}: {breach.seen:.4g} where {breach.allowed:.4g} is allowed; {breach.detail}")
+    lines += ["", f"decisions: {out / 'decisions.parquet'}" + (f", admitted: {out / 'admitted'}" if write else "")]
     emit("\n".join(lines), document, as_json=json)
     return 0 if found.verdict == "pass" else 3
 
