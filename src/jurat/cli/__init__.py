@@ -41,6 +41,8 @@ _GROUPS = {
             "decontaminate": ("jurat.cli.corpus:decontaminate", "Benchmark items in the documents, and clean subsets."),
             "extraction": ("jurat.cli.corpus:extraction", "How far two extractors agree on a sample of pages."),
             "gate": ("jurat.cli.corpus:gate", "Which documents may enter, by a data specification."),
+            "keywords": ("jurat.cli.corpus_text:keywords", "The words that tell a group of texts from the rest."),
+            "repeats": ("jurat.cli.corpus_text:repeats", "Longest repeated passage, and output that loops."),
             "sample": ("jurat.cli.corpus:sample", "Draw documents with exact counts, or a nested share."),
         },
     ),

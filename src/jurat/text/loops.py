@@ -108,7 +108,7 @@ def find_loop(
     --------
     >>> loop = find_loop("The answer is 4. " + "Let me check that again. " * 30 + "Let me ch")
     >>> loop.unit, round(loop.repeats, 2), loop.start, loop.trailing
-    ('Let me check that again. ', 30.36, 17, True)
+    ('. Let me check that again', 30.44, 15, True)
     >>> find_loop("It had had its day, and again and again and again it came back.") is None
     True
     """

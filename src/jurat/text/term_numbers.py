@@ -62,10 +62,8 @@ def number_words(
     column: TextColumn,
 ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64]]:
     """Words of all documents as numbers, where each document's begin, and the distinct words' bytes and their ends."""
-    first, last = int(column.offsets[0]), int(column.offsets[-1])
-    data = np.zeros(last - first + _SLACK, np.uint8)
-    data[: last - first] = column.data[first:last]
-    tokens = np.empty((last - first) // 2 + 1, np.int32)
+    data, offsets = _padded(column)
+    tokens = np.empty(3 * (len(data) - _SLACK) // 4 + 1, np.int32)
     rows = np.zeros(len(column) + 1, np.int64)
     room = 1 << 12
     store, folded = np.empty(1 << 16, np.uint8), np.zeros(1 << 10, np.uint8)
@@ -74,10 +72,13 @@ def number_words(
     tables = (_byte_classes(), _fold_table())
     while True:
         # The kernel comes back where a run may not fit; arrays that never change inside cost it no reference counts.
-        size = _cut(data, column.offsets - first, tables, state, tokens, rows, folded, slots, keys, store, ends)
+        size = _cut(data, offsets, tables, state, tokens, rows, folded, slots, keys, store, ends)
         count = int(state[_COUNT])
         if size == 0:
             break
+        if state[_SPECIAL]:
+            state[_SPECIAL] = 0
+            data, offsets = _padded(_lowered_where_context_matters(column))
         if len(folded) < 2 * size + _SLACK:
             folded = np.zeros(4 * size + _SLACK, np.uint8)
         if len(store) < ends[count] + 2 * size:
@@ -85,11 +86,17 @@ def number_words(
         if len(keys) < count + size:
             ends, keys = _grown(ends, 2 * len(keys) + size + 1), _grown(keys, 2 * len(keys) + size)
             slots = _rehashed(keys, count, 1 << (2 * len(keys)).bit_length())
-    if state[_SPECIAL]:
-        return number_words(_lowered_where_context_matters(column))
     words = store[: ends[count]]
     words[words == _LINE] = ord("_")
     return tokens[: state[_TOKENS]], rows, words, ends[: count + 1]
+
+
+def _padded(column: TextColumn) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """A copy of the bytes with readable ones behind them."""
+    first, last = int(column.offsets[0]), int(column.offsets[-1])
+    data = np.zeros(last - first + _SLACK, np.uint8)
+    data[: last - first] = column.data[first:last]
+    return data, column.offsets - first
 
 
 def _grown(values: NDArray[np.generic], room: int) -> NDArray[Any]:
@@ -225,8 +232,7 @@ def _cut_run(data, start, stop, table, state, folded, tokens, n, slots, keys, st
             point, length = _decode(data, place, stop)
             if point >= 0:
                 entry = table[point]
-                if point == 0x3A3 or point == 0x130:
-                    state[_SPECIAL] = 1
+                state[_SPECIAL] |= point == 0x3A3 or point == 0x130
         place += length
         if entry >= np.uint32(_WORD):
             point = np.int64(entry & np.uint32(_POINT))
@@ -246,7 +252,8 @@ def _cut_run(data, start, stop, table, state, folded, tokens, n, slots, keys, st
 def _cut(data, offsets, tables, state, tokens, rows, folded, slots, keys, store, ends):
     """Cut documents into words in lower case and number the distinct ones; reads up to 16 bytes behind the last.
 
-    Returns 0 when done, or the size of a run of bytes that there may be no room for; the state says where to go on.
+    Returns 0 when done, or the size of a run of bytes: there may be no room for it, or the state says that it is special. The
+    state also says where to go on.
 
     The bit that tells upper from lower case is set in digits anyway; in the underscore it gives the delete character, which
     is in no word and is read as an underscore afterwards.
@@ -273,6 +280,10 @@ def _cut(data, offsets, tables, state, tokens, rows, folded, slots, keys, store,
                 n, count = _cut_run(
                     data, begin, place, table, state, folded, tokens, n, slots, keys, store, ends, count
                 )
+                if state[_SPECIAL]:
+                    # Once more from the start of the document, lowered; words that go unused by that stand in no document.
+                    state[:4] = document, 0, rows[document], count
+                    return size
             elif size > 1:
                 low, high = load_word(data, begin) | lower, np.uint64(0)
                 if size < 8:

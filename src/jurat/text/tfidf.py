@@ -80,7 +80,7 @@ def tfidf(
     >>> found.terms
     ('cat', 'dog', 'ran', 'sat', 'the')
     >>> found.matrix.toarray().round(3).tolist()
-    [[0.704, 0.0, 0.0, 0.502, 0.502], [0.0, 0.785, 0.393, 0.279, 0.392], ...
+    [[0.705, 0.0, 0.0, 0.502, 0.502], [0.0, 0.729, 0.364, 0.259, 0.519]]
     """
     counts = count_terms(
         texts,
