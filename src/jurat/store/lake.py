@@ -142,6 +142,19 @@ class Lake:
         """
         return self._log(table).commits()
 
+    def transaction(self, table: str, application: str) -> int | None:
+        """Newest number of an application that a table holds; ``None`` where it holds none.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> lake = Lake(Path(tempfile.mkdtemp()))
+        >>> version = lake.append("exposures", pa.table({"unit_id": ["u1"]}), transaction=("log", 7))
+        >>> lake.transaction("exposures", "log"), lake.transaction("exposures", "other")
+        (7, None)
+        """
+        return self._log(table).transaction(application)
+
     # Writing --------------------------------------------------------------------------------------------------
 
     def create(self, table: str, schema: pa.Schema) -> int:

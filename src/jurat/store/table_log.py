@@ -177,6 +177,10 @@ class TableLog:
             for entry in reversed(self._open().history())
         ]
 
+    def transaction(self, application: str) -> int | None:
+        """Newest number of an application that the table holds; ``None`` where it holds none."""
+        return self._newest().transaction_version(application)
+
     def is_applied(self, transaction: tuple[str, int]) -> bool:
         """Whether the table holds this or a later number of the application; asked under the commit lock."""
         done = self._newest().transaction_version(transaction[0])

@@ -126,6 +126,11 @@ class WriteAheadLog:
         self._writer.start()
 
     @property
+    def start(self) -> int:
+        """Offset up to which everything was let go of; reading can begin no earlier."""
+        return self._free
+
+    @property
     def end(self) -> int:
         """Offset behind the last record that is on disk."""
         return self._end

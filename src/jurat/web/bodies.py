@@ -1,0 +1,173 @@
+"""Bodies of requests: read to a limit, unpacked to a limit, checked cheaply; whatever is hostile is refused in bounded memory."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from jurat.errors import JuratError
+
+__all__ = ["BadBody", "Limits", "check_json", "check_protobuf", "read_body", "unpack"]
+
+_STEP = 1 << 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a request may weigh.
+
+    Attributes
+    ----------
+    packed_bytes
+        Its body as sent.
+    unpacked_bytes
+        Its body once unpacked.
+    """
+
+    packed_bytes: int = 16 << 20
+    unpacked_bytes: int = 64 << 20
+
+
+class BadBody(JuratError):
+    """A body that is not taken.
+
+    Attributes
+    ----------
+    status
+        HTTP status to answer with.
+    """
+
+    def __init__(self, what: str, *, status: int = 400, seen: str | None = None) -> None:
+        super().__init__(what, seen=seen)
+        self.status = status
+
+
+async def read_body(chunks: AsyncIterator[bytes], limits: Limits) -> bytes:
+    """Gather a body, and stop where it grows too large."""
+    body = bytearray()
+    async for chunk in chunks:
+        body += chunk
+        if len(body) > limits.packed_bytes:
+            raise BadBody("the body is too large", status=413, seen=f"more than {limits.packed_bytes:,} bytes")
+    return bytes(body)
+
+
+def unpack(body: bytes, encoding: str, limits: Limits) -> bytes:
+    """Unpack a body by its content encoding.
+
+    Parameters
+    ----------
+    body
+        As sent.
+    encoding
+        ``identity``, ``gzip``, ``deflate`` or ``zstd``; empty for none.
+    limits
+        An unpacked body beyond them is refused before it is whole.
+
+    Raises
+    ------
+    BadBody
+        415 for another encoding, 413 beyond the limit, 400 where it is damaged.
+
+    Examples
+    --------
+    >>> import gzip
+    >>> unpack(gzip.compress(b"spans"), "gzip", Limits())
+    b'spans'
+    """
+    name = encoding.strip().lower()
+    if name in ("", "identity"):
+        return body
+    if name in ("gzip", "deflate"):
+        return _inflated(body, 31 if name == "gzip" else 47, limits)
+    if name == "zstd":
+        return _zstd(body, limits)
+    raise BadBody("unknown content encoding", status=415, seen=name[:40])
+
+
+def _too_large(limits: Limits) -> BadBody:
+    return BadBody("the body is too large once unpacked", status=413, seen=f"more than {limits.unpacked_bytes:,} bytes")
+
+
+def _inflated(body: bytes, bits: int, limits: Limits) -> bytes:
+    engine, out, rest = zlib.decompressobj(wbits=bits), bytearray(), body
+    try:
+        while rest:
+            out += engine.decompress(rest, _STEP)
+            if len(out) > limits.unpacked_bytes:
+                raise _too_large(limits)
+            if engine.eof:
+                break
+            rest = engine.unconsumed_tail
+            if not rest:
+                out += engine.flush()
+                break
+    except zlib.error as error:
+        raise BadBody("the body is not what its content encoding says", seen=str(error)) from error
+    if not engine.eof:
+        raise BadBody("the packed body is cut short")
+    return bytes(out)
+
+
+def _zstd(body: bytes, limits: Limits) -> bytes:
+    out = bytearray()
+    try:
+        with pa.CompressedInputStream(pa.BufferReader(body), "zstd") as stream:
+            while piece := stream.read(_STEP):
+                out += piece
+                if len(out) > limits.unpacked_bytes:
+                    raise _too_large(limits)
+    except OSError as error:
+        raise BadBody("the body is not what its content encoding says", seen=str(error)[:80]) from error
+    return bytes(out)
+
+
+def check_protobuf(body: bytes) -> None:
+    """Walk the outermost fields: each must be a message that ends inside the body.
+
+    Raises
+    ------
+    BadBody
+        Where one does not; what is inside is looked at when it is decoded.
+    """
+    place = 0
+    while place < len(body):
+        key, place = _varint(body, place)
+        if key & 7 != 2 or key >> 3 == 0:
+            raise BadBody("the body is no OTLP request", seen=f"wire type {key & 7} at byte {place}")
+        size, place = _varint(body, place)
+        place += size
+    if place != len(body):
+        raise BadBody("the body is cut short", seen=f"{len(body):,} bytes; a field ends at {place:,}")
+
+
+def check_json(body: bytes) -> None:
+    """Whether a body is one JSON object in UTF-8.
+
+    Raises
+    ------
+    BadBody
+        Where it is not.
+    """
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise BadBody("the body is not JSON", seen=str(error)[:80]) from error
+    if not isinstance(document, dict):
+        raise BadBody("the body is no JSON object", seen=type(document).__name__)
+
+
+def _varint(body: bytes, place: int) -> tuple[int, int]:
+    value = shift = 0
+    while place < len(body) and shift < 64:
+        byte = body[place]
+        value |= (byte & 0x7F) << shift
+        place += 1
+        if byte < 0x80:
+            return value, place
+        shift += 7
+    raise BadBody("the body is no OTLP request", seen=f"a number does not end at byte {place}")
