@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import zlib
 from collections.abc import AsyncIterator
@@ -82,10 +83,8 @@ def test_bytes_that_are_no_request_are_refused(body: bytes) -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_are_checked_without_another_error(body: bytes) -> None:
     for check in (check_protobuf, check_json):
-        try:
+        with contextlib.suppress(BadBody):
             check(body)
-        except BadBody as error:
-            assert error.status == 400
 
 
 def test_json_is_one_object() -> None:

@@ -22,6 +22,7 @@ from jurat.experiments.registration import Lock, load_lock
 from jurat.experiments.sensitivity import sensitivity
 from jurat.experiments.simpson import SimpsonScan, simpson_scan
 from jurat.experiments.spec import Claim, Experiment, load_spec
+from jurat.experiments.superiority import RankComparison, rank_comparison
 from jurat.experiments.tradeoff import TradeOffResult, trade_off
 from jurat.experiments.validity import ValidityCheck, run_checks
 from jurat.stats.multiplicity import benjamini_hochberg, benjamini_yekutieli
@@ -75,7 +76,7 @@ class Analysis:
         Every claim, held against the data.
     verdicts
         One per treatment.
-    simpson, drifts, trade_offs, curves, sensitivities
+    simpson, drifts, trade_offs, curves, ranks, sensitivities
         The panels of the report.
     """
 
@@ -91,6 +92,7 @@ class Analysis:
     drifts: tuple[Drift, ...]
     trade_offs: tuple[tuple[str, TradeOffResult], ...]
     curves: tuple[tuple[str, str, Mapping[float, Interval]], ...]
+    ranks: tuple[RankComparison, ...]
     sensitivities: tuple[tuple[str, str, tuple[tuple[str, Interval], ...]], ...]
 
     @property
@@ -193,6 +195,7 @@ def analyse(
         drifts=_drifts(card) if panels else (),
         trade_offs=_trade_offs(card, by_name) if panels else (),
         curves=_curves(card) if panels else (),
+        ranks=_ranks(card) if panels else (),
         sensitivities=_sensitivities(card, by_name) if panels else (),
     )
 
@@ -377,13 +380,21 @@ def _trade_offs(
 
 
 def _curves(card: Scorecard) -> tuple[tuple[str, str, Mapping[float, Interval]], ...]:
-    e = card.experiment
     return tuple(
-        (treatment, metric, quantile_curve(e, card.data, metric, treatment, shares=CURVE))
-        for treatment in e.treatments
-        for metric, definition in e.document.metrics.items()
-        if definition.kind == "quantile"
+        (treatment, metric, quantile_curve(card.experiment, card.data, metric, treatment, shares=CURVE))
+        for treatment, metric in _skewed(card)
     )
+
+
+def _ranks(card: Scorecard) -> tuple[RankComparison, ...]:
+    return tuple(rank_comparison(card.experiment, card.data, metric, treatment) for treatment, metric in _skewed(card))
+
+
+def _skewed(card: Scorecard) -> list[tuple[str, str]]:
+    """Treatments and the metrics whose whole distribution is compared."""
+    e = card.experiment
+    metrics = [name for name, definition in e.document.metrics.items() if definition.kind == "quantile"]
+    return [(treatment, metric) for treatment in e.treatments for metric in metrics]
 
 
 def _sensitivities(

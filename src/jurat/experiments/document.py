@@ -64,7 +64,7 @@ def analysis_document(
         "hypothesis": d.hypothesis,
         "owner": d.owner,
         "answer": analysis.answer,
-        "verdicts": [dataclasses.asdict(v) for v in analysis.verdicts],
+        "verdicts": [plain(v) for v in analysis.verdicts],
         "standing": status,
         "standing_reason": why,
         "spec": {"file": e.path.name, "sha256": e.sha256},
@@ -89,6 +89,7 @@ def analysis_document(
             {"treatment": t, "metric": m, "points": [{"q": q, **plain(i)} for q, i in curve.items()]}
             for t, m, curve in analysis.curves
         ],
+        "ranks": [plain(one) for one in analysis.ranks],
         "sensitivity": [
             {"treatment": t, "metric": m, "rows": [{"label": label, **plain(i)} for label, i in rows]}
             for t, m, rows in analysis.sensitivities

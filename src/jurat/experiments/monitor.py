@@ -140,10 +140,14 @@ def _first_day(experiment: Experiment, data: ExperimentData) -> str:
     from jurat.experiments.looks import day_sql
 
     rows = population_sql(experiment, {"s__": day_sql(experiment)})
-    found = data.query(f"SELECT CAST(MIN(s__) AS VARCHAR) AS d FROM ({rows}) AS r")[0]["d"]
-    if found is None:
+    found = data.query(f"SELECT CAST(MIN(s__) AS VARCHAR) AS d, COUNT(*) - COUNT(s__) AS n FROM ({rows}) AS r")[0]
+    if found["n"]:
+        raise DataError(
+            "some outcomes have no time", seen=f"{found['n']:,} rows", next_step="a look needs the day of every outcome"
+        )
+    if found["d"] is None:
         raise DataError("there are no outcomes to look at", seen="0 rows", next_step="bring them")
-    return str(found)
+    return str(found["d"])
 
 
 def _replayed(
@@ -225,13 +229,15 @@ def _stop(
     if split[-1] < alpha:
         return f"the split of the units does not agree with the plan (p = {split[-1]:.2g} at any time): find out why"
     last = {(name, treatment): looks[-1] for name, treatment, looks in series}
+    clusters = max((look.clusters for look in last.values()), default=0)
     risk = {c.name for c in experiment.claims if c.role == "risk"}
     if "risk_harm" in stopping.stop_for:
         for (name, treatment), look in last.items():
             if look.outcome == "violated" and (name in risk or name.endswith("hard line")):
                 return f"{name} is violated on {treatment}: stop for harm"
-    enough = len(days) >= stopping.minimum_days and bool(last)
-    unwatched = [c.metric for c in experiment.claims if experiment.metric(c.metric).kind == "quantile"]
+    enough = len(days) >= stopping.minimum_days and clusters >= stopping.minimum_clusters
+    # A claim that no look could hold against the data is not one that cleared.
+    unwatched = [c.name for c in experiment.claims for t in experiment.treatments if (c.name, t) not in last]
     cleared = all(look.outcome == "clears" for look in last.values())
     if "success" in stopping.stop_for and enough and cleared and not unwatched:
         return "every claim clears at all looks: stop for success"

@@ -150,11 +150,13 @@ def plan_experiment(experiment: Experiment) -> Plan:
 
 
 def _remedy(experiment: Experiment, short: list[ClaimPlan]) -> str:
+    if not short:
+        return "nothing to mend"
     known = [c.clusters for c in short if c.clusters is not None]
     if any(c.power is None for c in short):
-        return "give what the plan needs to know (baseline, standard_deviation, icc, mde)"
+        return "give what the plan needs to know (baseline, standard_deviation, icc, mde), or mend what cannot be shown"
     if not known:
-        return "nothing to mend"
+        return "accept a wider margin or look for a larger mde: no affordable number of clusters would do"
     largest = max(known)
     t = experiment.document.traffic.units_per_day
     days = "" if t is None else f" ({largest / t:,.0f} days at {t:,.0f} a day)"
@@ -244,7 +246,11 @@ def _measure(experiment: Experiment, claim: Claim) -> _Measure | str:
     (truth, margin), (v_control, v_treatment, kept) = shape, parts
     treatment, control, m = _arrivals(experiment)
     unit = math.sqrt(effect * (v_treatment / treatment + v_control / control) / m)
-    return _Measure(abs(truth - margin) * kept, unit, kept, effect, m)
+    # Room on the side that the claim wants: an effect short of its margin has none, however large the experiment.
+    room = truth - margin if experiment.metric(claim.metric).better == "higher" else margin - truth
+    if room <= 0:
+        return f"the expected effect {truth:g} does not lie beyond the margin {margin:g}: no size would show it"
+    return _Measure(room * kept, unit, kept, effect, m)
 
 
 def _arrivals(experiment: Experiment) -> tuple[float, float, float]:

@@ -190,6 +190,9 @@ def standing(lock: Lock | None, first_day: str | None) -> tuple[str, str]:
         return "exploratory", "the data carry no time, so nobody can tell whether they came after the lock"
     if lock.time[:10] > first_day:
         return "exploratory", f"the spec was locked on {lock.time[:10]}, after the first outcome of {first_day}"
+    if lock.time[:10] == first_day:
+        # Outcomes are known by their day: which came first on it, nobody can tell.
+        return "exploratory", f"the spec was locked on the day of the first outcome, {first_day}, perhaps after it"
     return (
         "confirmatory",
         f"locked on {lock.time[:10]} as version {lock.version}, before the first outcome of {first_day}",

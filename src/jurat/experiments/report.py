@@ -67,6 +67,7 @@ def render_report(document: Mapping[str, Any], *, spec_text: str = "") -> str:
             for c in document["curves"]
             if (figure := figures.curve_figure(c, metrics[c["metric"]]))
         ],
+        ranks=[words.rank_sentence(one, document) for one in document["ranks"]],
         amount=amount,
         signed=signed_amount,
         interval=interval_text,

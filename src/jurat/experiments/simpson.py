@@ -22,6 +22,7 @@ from jurat.experiments.moments import Layout, Scan, Sums, moment_table, populati
 from jurat.experiments.spec import Experiment
 from jurat.stats.moments import Functional, Key, MomentTable, functional_interval, smooth
 from jurat.stats.result import Interval
+from jurat.stats.standardise import kitagawa_parts
 
 __all__ = ["MOST_STRATA", "SimpsonScan", "Stratum", "simpson_scan"]
 
@@ -206,9 +207,7 @@ def _standardised(x: npt.NDArray[Any], strata: int) -> Any:
 
 
 def _kitagawa(x: npt.NDArray[Any], strata: int) -> tuple[Any, Any]:
-    s_t, d_t, s_c, d_c = _split(x, strata)
-    r_t, r_c, p_t, p_c = s_t / d_t, s_c / d_c, d_t / d_t.sum(), d_c / d_c.sum()
-    return ((r_t + r_c) / 2 * (p_t - p_c)).sum(), ((p_t + p_c) / 2 * (r_t - r_c)).sum()
+    return kitagawa_parts(*_split(x, strata))
 
 
 def _stratum(

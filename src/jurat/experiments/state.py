@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jurat.errors import DataError, IntegrityError
+from jurat.errors import DataError, IntegrityError, UsageError
 from jurat.experiments.data import ExperimentData, quoted
 from jurat.experiments.looks import (
     DayTotals,
@@ -34,6 +34,7 @@ from jurat.store.engine import DuckDB
 __all__ = ["LookState", "update_state"]
 
 _FORMAT = 1
+_KEYS = {"spec", "identity", "reference", "files", "rows", "totals", "written"}
 _MOST_DELTAS = 14
 """Day files before they are merged into the base: each is read again by every update."""
 
@@ -83,6 +84,8 @@ def update_state(
     IntegrityError
         Where a file of the state is missing.
     """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError("the state is a folder", seen=f"{folder} is a file", next_step="name a folder, or a new name")
     make_folder(folder)
     with locked(folder / ".lock", wait_seconds=30):
         manifest = _read(folder)
@@ -153,8 +156,16 @@ def _read(folder: Path) -> dict[str, Any] | None:
     path = folder / "manifest.json"
     if not path.is_file():
         return None
-    manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return manifest
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        whole = isinstance(manifest, dict) and (manifest.get("format") != _FORMAT or _KEYS <= manifest.keys())
+    except ValueError:
+        whole = False
+    if not whole:
+        raise IntegrityError(
+            "the state's manifest cannot be read", seen=str(path), next_step="remove the folder and build it anew"
+        )
+    return dict(manifest)
 
 
 def _check(manifest: Mapping[str, Any], experiment: Experiment, looks: LookLayout, folder: Path) -> None:

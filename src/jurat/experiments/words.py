@@ -11,7 +11,7 @@ from typing import Any
 
 from jurat.evidence.wording import amount, interval_text, signed_amount, three_digits
 
-__all__ = ["answer_sentence", "claim_sentence", "not_shown", "plain_words", "recommendation"]
+__all__ = ["answer_sentence", "claim_sentence", "not_shown", "plain_words", "rank_sentence", "recommendation"]
 
 _HEADLINES = {
     "pass": "Launch: every claim clears",
@@ -49,6 +49,17 @@ def difference_text(estimate: Mapping[str, Any], shape: str) -> str:
     """
     unit = " points" if shape == "share" else ""
     return f"{signed_amount(estimate['value'], shape)}{unit} {interval_text(estimate, shape, difference=True)}"
+
+
+def rank_sentence(comparison: Mapping[str, Any], document: Mapping[str, Any]) -> str:
+    """Probability of superiority and shift of a skewed metric."""
+    metric, chance = document["metrics"][comparison["metric"]], comparison["superiority"]
+    unit = f" {metric['unit']}" if metric["unit"] else ""
+    return (
+        f"{metric['title']}: a row of {comparison['treatment']} is above one of {document['control']} with probability "
+        f"{level_text(chance, 'share')}, where 50 % is no tendency; the typical difference of two such rows (Hodges–Lehmann) is "
+        f"{difference_text(comparison['shift'], 'number')}{unit}, n = {chance['n']:,}."
+    )
 
 
 def level_text(estimate: Mapping[str, Any], shape: str) -> str:

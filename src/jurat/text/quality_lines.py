@@ -9,7 +9,7 @@ from jurat.text.quality_columns import COLUMNS
 from jurat.text.simd import load_word
 from jurat.text.words import _decode
 
-__all__ = ["close_line", "find_javascript", "find_marks", "find_phrases", "last_point", "stop_word"]
+__all__ = ["close_line", "closes", "find_javascript", "find_marks", "find_phrases", "last_point"]
 
 SPACE, BREAK, ALPHABETIC, PLAIN, TERMINAL, MARKED, LETTER_J, DECIMAL = (1 << bit for bit in range(8))
 """What a code point is, as bits of the kernels' table."""
@@ -25,6 +25,7 @@ _C4_LONG, _C4_OPEN, _C4_SHORT, _C4_LOREM, _C4_JAVASCRIPT, _C4_BRACKET, _C4_POLIC
 
 # What is known of the line so far.
 LINE_WORDS, LINE_LONG, LINE_PHRASES, LINE_ENDS, LINE_CLOSED, LINE_BEGIN, LINE_END = range(7)
+_STATE = 7
 _JAVASCRIPT, _LOREM, _POLICY, _BRACKET = 1, 2, 4, 8
 _FEWEST_WORDS = 3
 
@@ -46,12 +47,9 @@ _TAILS = np.array([int.from_bytes(word.encode(), "little") for word in ("orem", 
 _TAIL_USE = int.from_bytes(b"use", "little")
 _TAIL_STARTS = np.array([5, 5, 7, 6, 4])
 _LOWER = 0x20202020
-_STOP = np.array(
-    [int.from_bytes(word.encode(), "little") for word in ("be", "to", "of", "the", "and", "that", "have", "with")]
-)
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(cache=True, nogil=True, _nrt=False)
 def _reads(data, place, stop, pattern):
     """Does a phrase begin at ``place``, upper or lower case? The Kelvin sign is an upper-case k."""
     for p in range(_PATTERN_ENDS[pattern], _PATTERN_ENDS[pattern + 1]):
@@ -69,7 +67,7 @@ def _reads(data, place, stop, pattern):
     return True
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(cache=True, nogil=True, _nrt=False)
 def find_phrases(data, begin, end, stop, line):
     """Look for the phrases of several words whose first one ends at ``end``."""
     size = end - begin
@@ -86,7 +84,7 @@ def find_phrases(data, begin, end, stop, line):
         line[LINE_PHRASES] |= _POLICY
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(cache=True, nogil=True, _nrt=False)
 def find_marks(data, begin, end, table, line, out):
     """Count number signs, brackets, ellipses and ends of sentences within one word."""
     dots = ends = 0
@@ -120,33 +118,22 @@ def find_marks(data, begin, end, table, line, out):
                 is_counted = True
         else:
             in_run = False
-            is_closed = is_closed and _closes(point)
+            is_closed = is_closed and closes(point)
     if is_closed and not is_counted:
         ends += 1
     line[LINE_ENDS] += ends
     line[LINE_CLOSED] = is_closed
 
 
-@nb.njit(cache=True, nogil=True)
-def _closes(point):
+@nb.njit(cache=True, nogil=True, _nrt=False)
+def closes(point):
     """Quotes and brackets that may follow the end of a sentence."""
     if point < 0x80:
         return point == 34 or point == 39 or point == 41 or point == 93 or point == 125
     return point == 0xBB or point == 0x2019 or point == 0x201D
 
 
-@nb.njit(cache=True, nogil=True)
-def stop_word(data, begin, size):
-    """Bit of the stop word that stands here, or 0."""
-    word = np.int64(load_word(data, begin) & ((np.uint64(1) << np.uint64(8 * size)) - np.uint64(1)))
-    first, last = (0, 3) if size == 2 else ((3, 5) if size == 3 else (5, 8))
-    for index in range(first, last):
-        if word == _STOP[index]:
-            return 1 << index
-    return 0
-
-
-@nb.njit(cache=True, nogil=True)
+@nb.njit(cache=True, nogil=True, _nrt=False)
 def _before_citation(data, begin, end, table):
     """Where a citation mark that ends at ``end`` begins, or -1: a number, edit or citation needed, in brackets."""
     place = end - 1
@@ -171,7 +158,7 @@ def _before_citation(data, begin, end, table):
     return -1
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(cache=True, nogil=True, _nrt=False)
 def _is_terminated(data, begin, end, table):
     """Does a line, its citation marks left out, end in . ? ! or a straight quote, yet not in three dots?"""
     dots, seen, place = 0, 0, end
@@ -191,13 +178,15 @@ def _is_terminated(data, begin, end, table):
     return seen > 0 and dots < 3
 
 
-@nb.njit(cache=True, nogil=True)
-def _close_c4(data, table, line, out):
-    """The first reason for which C4 would drop the line."""
-    phrases = line[LINE_PHRASES]
+@nb.njit(cache=True, nogil=True, _nrt=False)
+def _close_c4(data, table, line, phrases, out):
+    """The first reason for which C4 would drop a line that holds a word."""
+    end = line[LINE_END]
+    last = data[end - 1]
     if line[LINE_LONG]:
         out[_C4_LONG] += 1
-    elif line[LINE_WORDS] == 0 or not _is_terminated(data, line[LINE_BEGIN], line[LINE_END], table):
+    # Most lines end in a letter, which needs no closer look.
+    elif table[last] & ALPHABETIC and last < 0x80 or not _is_terminated(data, line[LINE_BEGIN], end, table):
         out[_C4_OPEN] += 1
     elif line[LINE_WORDS] < _FEWEST_WORDS:
         out[_C4_SHORT] += 1
@@ -214,36 +203,38 @@ def _close_c4(data, table, line, out):
         out[_C4_SENTENCES] += line[LINE_ENDS] + (0 if line[LINE_CLOSED] else 1)
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(cache=True, nogil=True, _nrt=False)
 def close_line(data, table, line, out):
     """Count the line that ends here and begin another."""
     out[_LINES] += 1
-    if line[LINE_WORDS] > 0:
-        begin, end = line[LINE_BEGIN], line[LINE_END]
-        # The bullet is U+2022, the ellipsis U+2026: they differ in their last byte.
-        if data[begin] == 45 or (end - begin >= 3 and _is_general(data, begin, 0xA2)):
-            out[_BULLET_LINES] += 1
-        if end - begin >= 3:
-            dots = data[end - 1] == 46 and data[end - 2] == 46 and data[end - 3] == 46
-            if dots or _is_general(data, end - 3, 0xA6):
-                out[_ELLIPSIS_LINES] += 1
-        out[_SENTENCES] += line[LINE_ENDS] + (0 if line[LINE_CLOSED] else 1)
-        phrases = line[LINE_PHRASES]
-        if phrases:
-            out[_JAVASCRIPT_LINES] += 1 if phrases & _JAVASCRIPT else 0
-            out[_LOREM_LINES] += 1 if phrases & _LOREM else 0
-            out[_POLICY_LINES] += 1 if phrases & _POLICY else 0
-    _close_c4(data, table, line, out)
-    line[:] = 0
+    if line[LINE_WORDS] == 0:
+        out[_C4_OPEN] += 1
+        return
+    begin, end, phrases = line[LINE_BEGIN], line[LINE_END], line[LINE_PHRASES]
+    # The bullet is U+2022, the ellipsis U+2026: they differ in their last byte.
+    if data[begin] == 45 or (end - begin >= 3 and _is_general(data, begin, 0xA2)):
+        out[_BULLET_LINES] += 1
+    if end - begin >= 3:
+        dots = data[end - 1] == 46 and data[end - 2] == 46 and data[end - 3] == 46
+        if dots or _is_general(data, end - 3, 0xA6):
+            out[_ELLIPSIS_LINES] += 1
+    out[_SENTENCES] += line[LINE_ENDS] + (0 if line[LINE_CLOSED] else 1)
+    if phrases:
+        out[_JAVASCRIPT_LINES] += 1 if phrases & _JAVASCRIPT else 0
+        out[_LOREM_LINES] += 1 if phrases & _LOREM else 0
+        out[_POLICY_LINES] += 1 if phrases & _POLICY else 0
+    _close_c4(data, table, line, phrases, out)
+    for place in range(_STATE):
+        line[place] = 0
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(cache=True, nogil=True, _nrt=False)
 def _is_general(data, place, last):
     """Does the character U+2080 to U+20BF with this last byte stand here?"""
     return data[place] == 0xE2 and data[place + 1] == 0x80 and data[place + 2] == last
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(cache=True, nogil=True, _nrt=False)
 def last_point(data, start, stop):
     """The last code point before ``stop``, -1 where it is not UTF-8."""
     lead = stop - 1
@@ -253,7 +244,7 @@ def last_point(data, start, stop):
     return point if lead + length == stop else np.int64(-1)
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(cache=True, nogil=True, _nrt=False)
 def find_javascript(data, begin, end, line):
     """Look for the word javascript within a word that has a j."""
     for place in range(begin, end - 9):

@@ -1,7 +1,8 @@
 """Repetition inside a document: lines, paragraphs and word n-grams that come again.
 
 N-grams are counted level by level: an n-gram can only repeat where both (n − 1)-grams it is made of repeat, so natural
-text is left with few candidates after word pairs, and the levels up to ten cost little. Equality is that of 64-bit hashes.
+text is left with few candidates after word pairs, and the levels up to ten cost little. Pairs that can repeat are sifted out by
+a small table of bytes first. Equality is that of 64-bit hashes.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import numpy as np
 
 from jurat.text.simd import fold_product, load_word
 
-__all__ = ["fold_bytes", "repeated_lines", "repeated_n_grams", "repeated_paragraphs"]
+__all__ = ["fold_bytes", "fold_short", "repeated_lines", "repeated_n_grams", "repeated_paragraphs"]
 
 _FIRST_KEY = np.uint64(0xA0761D6478BD642F)
 _SECOND_KEY = np.uint64(0xE7037ED1A0B428DB)
@@ -19,7 +20,7 @@ _LENGTH_KEY = np.uint64(0x8EBC6AF09C88C6E3)
 _ONE, _EIGHT = np.uint64(1), np.uint64(8)
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(cache=True, nogil=True, _nrt=False)
 def fold_bytes(data, start, stop):
     """Hash bytes ``[start, stop)``; reads up to 16 bytes behind ``stop``."""
     result = np.uint64(stop - start) * _LENGTH_KEY
@@ -38,7 +39,13 @@ def fold_bytes(data, start, stop):
     return result
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(cache=True, nogil=True, inline="always", _nrt=False)
+def fold_short(low, size):
+    """Hash at most eight bytes, given as a number, as `fold_bytes` does."""
+    return fold_product(low ^ _FIRST_KEY ^ (np.uint64(size) * _LENGTH_KEY), _SECOND_KEY)
+
+
+@nb.njit(cache=True, nogil=True, _nrt=False)
 def _slot(keys, marks, mark, mask, key):
     """Where ``key`` stands in the table of this ``mark``, or the free place for it (then ``marks`` differs)."""
     place = np.int64(key) & mask
@@ -47,7 +54,7 @@ def _slot(keys, marks, mark, mask, key):
     return place
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(cache=True, nogil=True, _nrt=False)
 def _mask(count):
     size = 16
     while size < 2 * count:
@@ -55,7 +62,7 @@ def _mask(count):
     return size - 1
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(cache=True, nogil=True, _nrt=False)
 def repeated_lines(hashes, filled, lengths, count, table, mark):
     """How many of ``count`` lines stood before, their characters, and those of lines that hold more than whitespace."""
     keys, marks = table[0], table[1]
@@ -73,7 +80,7 @@ def repeated_lines(hashes, filled, lengths, count, table, mark):
     return repeats, characters, filled_characters
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(cache=True, nogil=True, _nrt=False)
 def repeated_paragraphs(data, begin, end, breaks, line_characters, count, table, mark):
     """Paragraphs of the text ``[begin, end)``, those that stood before, and the characters of these.
 
@@ -108,35 +115,59 @@ def repeated_paragraphs(data, begin, end, breaks, line_characters, count, table,
         i += 1
 
 
-@nb.njit(cache=True, nogil=True)
-def _count(size, words, candidates, n, table, tallies, firsts, slots, mark):
+@nb.njit(cache=True, nogil=True, _nrt=False)
+def _sift_pairs(words, n, seen, slots):
+    """Write the places of word pairs that may come again; returns how many."""
+    places, keys = slots[0], slots[1]
+    mask = 2 * _mask(n) + 1
+    seen[: mask + 1] = 0
+    for i in range(n - 1):
+        place = np.int64(fold_product(words[i] ^ _FIRST_KEY, words[i + 1] ^ _SECOND_KEY) & np.uint64(mask))
+        keys[i] = place
+        seen[place] = 1 + (seen[place] > 0)
+    count = 0
+    for i in range(n - 1):
+        places[count] = i
+        count += seen[keys[i]] > 1
+    return count
+
+
+# A table holds a key and, beside it, the number of its n-gram (31 bits), whether it was met again (1 bit), its first place.
+_MET = np.uint64(1 << 31)
+_NUMBER = np.uint64((1 << 31) - 1)
+_PLACE = np.uint64(32)
+
+
+@nb.njit(cache=True, nogil=True, _nrt=False)
+def _count(size, words, candidates, n, table, firsts, slots):
     """Count candidates of one level; returns the place and number of the most frequent (the earliest of equals).
 
-    ``firsts`` holds for each place its (n − 1)-gram's first place (for pairs: nothing), and receives the n-gram's.
+    ``firsts`` holds for each place its (n − 1)-gram's first place (for pairs: nothing).
     """
-    keys, marks = table[0], table[1]
     mask = _mask(candidates)
+    table[: 2 * mask + 2] = 0
     places, owner = slots[0], slots[1]
     for c in range(candidates):
         i = places[c]
         left = words[i] if size == 2 else np.uint64(firsts[i])
-        key = fold_product(left ^ _FIRST_KEY, words[i + size - 1] ^ _SECOND_KEY)
-        place = _slot(keys, marks, mark, mask, key)
-        if marks[place] == mark:
-            tallies[place, 0] += 1
-        else:
-            marks[place], keys[place] = mark, key
-            tallies[place, 0], tallies[place, 1] = 1, i
-        owner[c] = place
-    best, most = n, 0
+        key = fold_product(left ^ _FIRST_KEY, words[i + size - 1] ^ _SECOND_KEY) | _ONE
+        place = np.int64(key >> np.uint64(1)) & mask
+        while table[2 * place] != key and table[2 * place] != 0:
+            place = (place + 1) & mask
+        if table[2 * place] == 0:
+            table[2 * place], table[2 * place + 1] = key, np.uint64(i) << _PLACE
+        table[2 * place + 1] += _ONE
+        owner[c] = 2 * place + 1
+    best, most = n, np.uint64(0)
     for c in range(candidates):
-        if tallies[owner[c], 0] > most:
-            best, most = places[c], tallies[owner[c], 0]
-    return best, most
+        number = table[owner[c]] & _NUMBER
+        if number > most:
+            best, most = places[c], number
+    return best, np.int64(most)
 
 
-@nb.njit(cache=True, nogil=True)
-def _covered(size, ends, candidates, tallies, slots):
+@nb.njit(cache=True, nogil=True, _nrt=False)
+def _covered(size, ends, candidates, table, slots):
     """Characters of n-grams that stood before; what one such covers is not looked at again."""
     places, owner = slots[0], slots[1]
     free = characters = 0
@@ -144,56 +175,51 @@ def _covered(size, ends, candidates, tallies, slots):
         i = places[c]
         if i < free:
             continue
-        # A negative tally says that this n-gram was met; its size is not needed any more by then.
-        if tallies[owner[c], 0] < 0:
+        if table[owner[c]] & _MET:
             characters += ends[i + size] - ends[i]
             free = i + size
         else:
-            tallies[owner[c], 0] = -tallies[owner[c], 0]
+            table[owner[c]] |= _MET
     return characters
 
 
-@nb.njit(cache=True, nogil=True)
-def _survivors(size, n, candidates, tallies, firsts, slots):
+@nb.njit(cache=True, nogil=True, _nrt=False)
+def _survivors(size, n, candidates, table, firsts, slots):
     """Keep the places whose n-gram, and the one a word later, come more than once; returns how many."""
     places, owner = slots[0], slots[1]
     kept = 0
     for c in range(candidates):
-        if abs(tallies[owner[c], 0]) > 1:
-            i = places[c]
-            firsts[i] = tallies[owner[c], 1]
-            places[kept] = i
-            kept += 1
+        entry, i = table[owner[c]], places[c]
+        firsts[i] = np.int64(entry >> _PLACE)
+        places[kept] = i
+        kept += (entry & _NUMBER) > _ONE
     pairs = 0
-    for c in range(kept):
-        if c + 1 < kept and places[c + 1] == places[c] + 1 and places[c] + size < n:
-            places[pairs] = places[c]
-            pairs += 1
+    for c in range(kept - 1):
+        i = places[c]
+        places[pairs] = i
+        pairs += places[c + 1] == i + 1 and i + size < n
     return pairs
 
 
-@nb.njit(cache=True, nogil=True)
-def repeated_n_grams(words, ends, n, table, tallies, firsts, slots, mark, out):
-    """Write characters of the top 2-, 3-, 4-gram and of repeated 5- to 10-grams to ``out[0:9]``; returns the next mark.
+@nb.njit(cache=True, nogil=True, _nrt=False)
+def repeated_n_grams(words, ends, n, scratch, out):
+    """Write characters of the top 2-, 3-, 4-gram and of repeated 5- to 10-grams to ``out[0:9]``.
 
     ``words`` are the hashes of ``n`` words, ``ends[i]`` the characters of the first ``i`` words.
     """
-    candidates = max(n - 1, 0)
-    for i in range(candidates):
-        slots[0, i] = i
+    seen, table, firsts, slots = scratch
+    candidates = _sift_pairs(words, n, seen, slots) if n > 1 else 0
     for size in range(2, 11):
         if n < size:
-            return mark
-        best, most = n, 0
+            return
+        best, most = 0, 0
         if candidates > 0:
-            mark += 1
-            best, most = _count(size, words, candidates, n, table, tallies, firsts, slots, mark)
+            best, most = _count(size, words, candidates, n, table, firsts, slots)
         if size < 5:
             if most < 2:
                 best, most = 0, 1
             out[size - 2] = most * (ends[best + size] - ends[best] + size - 1)
         elif candidates > 0:
-            out[size - 2] = _covered(size, ends, candidates, tallies, slots)
+            out[size - 2] = _covered(size, ends, candidates, table, slots)
         if candidates > 0:
-            candidates = _survivors(size, n, candidates, tallies, firsts, slots)
-    return mark
+            candidates = _survivors(size, n, candidates, table, firsts, slots)
