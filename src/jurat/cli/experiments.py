@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from jurat.cli.output import emit, note, table
+from jurat.cli.output import emit, note, save_page, table
 
 if TYPE_CHECKING:
     from jurat.experiments.plan import Plan
@@ -34,12 +34,11 @@ def plan(spec: Path, *, out: Path | None = None, json: bool = False) -> int:
     from jurat.experiments.plan import plan_experiment
     from jurat.experiments.plan_page import render_plan
     from jurat.experiments.spec import load_spec
-    from jurat.store.durable import write_atomically
 
     experiment = load_spec(spec)
     found = plan_experiment(experiment)
     if out is not None:
-        write_atomically(out, render_plan(experiment, found).encode())
+        save_page(out, render_plan(experiment, found))
         note(f"power curves: {out}")
     emit(_plan_text(found), plain(found), as_json=json)
     return 0 if found.sufficient else EXIT["not enough evidence"]
@@ -78,6 +77,8 @@ def size(
     power: float = 0.8,
     guardrails: int = 0,
     annotator_accuracy: float = 1.0,
+    agreed: int | None = None,
+    agreed_of: int | None = None,
     icc: float = 0.0,
     cluster_size: float = 1.0,
     size_cv: float = 0.0,
@@ -103,6 +104,10 @@ def size(
         Non-inferiority claims that must clear too: the error of each is (1 − power) / (guardrails + 1).
     annotator_accuracy
         How often a label is right; differences shrink by 2a − 1.
+    agreed
+        In place of an accuracy: items on which two annotators agreed. The plan takes the lower bound of what that shows.
+    agreed_of
+        Items that both labelled.
     icc
         Intraclass correlation within a cluster.
     cluster_size
@@ -116,13 +121,30 @@ def size(
     import math
 
     from jurat.errors import UsageError
-    from jurat.stats.design_effect import design_effect, read_through_annotators
+    from jurat.stats.design_effect import accuracy_from_agreement, design_effect, read_through_annotators
+    from jurat.stats.interval import proportion
     from jurat.stats.power import non_inferiority_size, two_proportions_size
 
     if guardrails < 0:
         raise UsageError("guardrails are counted from 0", seen=str(guardrails), next_step="say how many there are")
+    if (agreed is None) != (agreed_of is None) or (agreed is not None and annotator_accuracy != 1.0):
+        raise UsageError(
+            "annotators are told by their accuracy, or by --agreed and --agreed-of together",
+            seen=f"agreed={agreed}, agreed_of={agreed_of}, annotator_accuracy={annotator_accuracy:g}",
+            next_step="pass the items they agreed on and the items both labelled",
+        )
     share = 1 - (1 - power) / (guardrails + 1)
+    told = f"; labels right {100 * annotator_accuracy:g} % of the time" if annotator_accuracy < 1 else ""
     try:
+        if agreed is not None and agreed_of is not None:
+            known = accuracy_from_agreement(proportion(agreed, agreed_of))
+            if known.value is None or known.low is None or known.high is None:
+                raise ValueError(known.reason)
+            annotator_accuracy = known.low
+            told = (
+                f"; agreement {agreed:,} of {agreed_of:,} means labels right {100 * known.value:.1f} % of the time "
+                f"[{100 * known.low:.1f}, {100 * known.high:.1f}]: planned with {100 * known.low:.1f} %"
+            )
         seen = [read_through_annotators(p, annotator_accuracy) for p in (p1, p2)]
         if margin is None:
             found = two_proportions_size(seen[0], seen[1], level=level, power=share, formula=formula)
@@ -146,7 +168,7 @@ def size(
         f"{rows:,} rows per arm"
         + (f" in {clusters:,} clusters" if cluster_size > 1 else "")
         + f"\n{found.formula}, exact {found.exact:,.4f} before design effect {effect:.4g}; power {share:.4g} each"
-        + (f"; labels right {100 * annotator_accuracy:g} % of the time" if annotator_accuracy < 1 else "")
+        + told
     )
     emit(text, document, as_json=json)
     return 0
@@ -298,10 +320,11 @@ def report(result: Path, *, out: Annotated[Path, Parameter(alias="-o")], json: b
     json
         Print where it lies as JSON.
     """
+    from jinja2 import UndefinedError
+
     from jurat.errors import DataError
     from jurat.experiments.document import FORMAT
     from jurat.experiments.report import render_report
-    from jurat.store.durable import write_atomically
 
     path = result / "result.json" if result.is_dir() else result
     try:
@@ -317,6 +340,14 @@ def report(result: Path, *, out: Annotated[Path, Parameter(alias="-o")], json: b
         )
     spec = path.parent / "experiment.toml"
     text = spec.read_text(encoding="utf-8") if spec.is_file() else ""
-    write_atomically(out, render_report(document, spec_text=text).encode())
+    try:
+        page = render_report(document, spec_text=text)
+    except (LookupError, TypeError, ValueError, UndefinedError) as error:
+        raise DataError(
+            "the result is not whole",
+            seen=f"{path}: {type(error).__name__}: {error}",
+            next_step="restore it, or analyse the experiment again",
+        ) from error
+    save_page(out, page)
     emit(str(out), {"report": str(out)}, as_json=json)
     return 0
