@@ -103,11 +103,28 @@ def _opening(item: str) -> str:
     return " ".join(item.split()[: NGRAM - 1])
 
 
+def _formula(item: str) -> str:
+    return " ".join(re.findall(r"[\d.,+\-*/=%$()<>]+", item))
+
+
+_BOILERPLATE = (
+    "You may copy, share and change this material for any purpose as long as this notice and the list of its authors go with "
+    "every copy. It is handed over as it stands, and nobody who worked on it answers for harm that comes of its use."
+)
+"""A licence of our own making: what every page of a site may carry."""
+
+
+def _licensed(item: str) -> str:
+    return f"{_opening(item)}\n{_BOILERPLATE}"
+
+
 NEAR_MISSES: dict[str, Callable[[str], str]] = {
     "template with other numbers": _other_numbers,
     "quote of two fifths": _quote,
     "words in another order": _shuffle,
     "the same opening": _opening,
+    "its numbers and signs alone": _formula,
+    "its opening above a licence": _licensed,
 }
 """Texts made from an item that are not the item."""
 
