@@ -8,7 +8,7 @@ PEERS := $(VENV)-peers/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-engines check lint types layers docs docs-serve bench bench-stats bench-metrics bench-experiments bench-scaling test-calibration format lock clean
+.PHONY: help demo test test-slow test-engines check lint types layers docs docs-serve bench bench-stats bench-metrics bench-experiments bench-scaling bench-corpus bench-text test-calibration format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,7 +32,7 @@ $(DEV): requirements/dev.lock $(CORE)
 demo: $(CORE) ## Simulate a small world, freeze a bar, review a release, verify the dossier
 	@$(BIN)/jurat demo --out demo
 
-test: $(DEV) ## The default lane: doctests, oracles, faults, bad input, real data (under 5 minutes)
+test: $(DEV) ## The default lane: doctests, oracles, faults, bad input, real data (under 15 minutes)
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not engines and not calibration"
 
 test-slow: $(DEV) ## Long simulations and soak runs
@@ -63,7 +63,7 @@ docs: $(DEV) ## Build the documentation, strictly, into site/
 docs-serve: $(DEV)
 	@$(BIN)/zensical serve
 
-bench: bench-stats bench-metrics bench-experiments bench-scaling ## Every benchmark beside its peers; tables and benchmarks/results/*.json
+bench: bench-stats bench-metrics bench-experiments bench-scaling bench-corpus bench-text ## Every benchmark beside its peers; tables and benchmarks/results/*.json
 
 bench-stats: $(DEV) ## Cluster-robust SE, bootstrap, prediction-powered mean
 	@$(BIN)/python -m benchmarks.bench_stats
@@ -76,6 +76,12 @@ $(PEERS): requirements/peers.lock | $(BIN)/python
 	@$(PYTHON) -m venv $(VENV)-peers
 	@$(VENV)-peers/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/peers.lock
 	@touch $@
+
+bench-corpus: $(DEV) $(PEERS) ## Words to bands, decontamination, quality counters, the whole scan, beside their peers
+	@JURAT_BENCH_PEERS=$(VENV)-peers/bin/python $(BIN)/python -m benchmarks.bench_corpus
+
+bench-text: $(DEV) ## TF-IDF against scikit-learn, suffix arrays, n-gram counts
+	@$(BIN)/python -m benchmarks.bench_text
 
 bench-scaling: $(DEV) ## Scaling-law refits against scipy's BFGS
 	@$(BIN)/python -m benchmarks.bench_scaling

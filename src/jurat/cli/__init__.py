@@ -21,6 +21,8 @@ __all__ = ["build_app", "main"]
 _COMMANDS = {
     "demo": ("jurat.cli.demo:demo", "Simulate a small world and carry one decision through it."),
     "review": ("jurat.cli.launch:review", "Hold a release against a launch bar; write verdict, dossier and ledger."),
+    "serve": ("jurat.cli.serve:serve", "Take OpenTelemetry traces and feedback in, into a lake."),
+    "key": ("jurat.cli.serve:key", "Make a key for someone who sends or reads."),
     "verify": ("jurat.cli.verify:verify", "Check a review, a ledger or one number against everything it rests on."),
 }
 
@@ -41,6 +43,7 @@ _GROUPS = {
             "decontaminate": ("jurat.cli.corpus:decontaminate", "Benchmark items in the documents, and clean subsets."),
             "extraction": ("jurat.cli.corpus:extraction", "How far two extractors agree on a sample of pages."),
             "gate": ("jurat.cli.corpus:gate", "Which documents may enter, by a data specification."),
+            "audit": ("jurat.cli.corpus_audit:audit", "Copies, variety, mix, shift, bias and poison, on one page."),
             "keywords": ("jurat.cli.corpus_text:keywords", "The words that tell a group of texts from the rest."),
             "repeats": ("jurat.cli.corpus_text:repeats", "Longest repeated passage, and output that loops."),
             "sample": ("jurat.cli.corpus:sample", "Draw documents with exact counts, or a nested share."),

@@ -1,0 +1,389 @@
+"""The alerts' memory: what each monitor knows, what changed, and who was told of it.
+
+One SQLite file in WAL mode, in the manner of `jurat.store.control`. A monitor's new state, its changes and the messages they
+call for are written in one transaction, so that a kill loses none and repeats none; a message is sent afterwards, again and
+again with growing pauses until it arrives or its time is over, so it arrives at least once. In shadow mode everything is
+written down and nobody is told.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import hashlib
+import json
+import random
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from jurat.errors import SpecError, UnknownName
+from jurat.store.durable import fsync_directory, make_folder
+from jurat.telemetry.monitor_document import state_from_json, state_to_json
+from jurat.telemetry.monitors import Change, Monitor, MonitorState, SliceKey
+from jurat.telemetry.notifiers import DeliveryFailed, Message, Notifier
+
+__all__ = ["Alert", "AlertStore", "Delivery", "change_document", "change_id", "headline", "is_told"]
+
+_MIGRATIONS = (
+    """
+    CREATE TABLE monitor_states (
+        monitor TEXT PRIMARY KEY,
+        definition TEXT NOT NULL,
+        state TEXT NOT NULL,
+        updated TEXT NOT NULL
+    );
+    CREATE TABLE alert_changes (
+        id TEXT PRIMARY KEY,
+        monitor TEXT NOT NULL,
+        slice TEXT NOT NULL,
+        minute INTEGER NOT NULL,
+        position INTEGER NOT NULL,
+        after TEXT NOT NULL,
+        document TEXT NOT NULL,
+        shadow INTEGER NOT NULL,
+        recorded TEXT NOT NULL
+    );
+    CREATE INDEX alert_changes_by_slice ON alert_changes (monitor, slice, minute, position);
+    CREATE TABLE deliveries (
+        change_id TEXT NOT NULL REFERENCES alert_changes (id),
+        channel TEXT NOT NULL,
+        status TEXT NOT NULL CHECK (status IN ('pending', 'sent', 'failed', 'shadow')),
+        attempts INTEGER NOT NULL,
+        due REAL NOT NULL,
+        error TEXT,
+        updated TEXT NOT NULL,
+        PRIMARY KEY (change_id, channel)
+    );
+    """,
+)
+"""One script a schema version; a script that was released is never edited."""
+
+_BUSY_SECONDS = 30.0
+_ATTEMPTS = 8
+_FIRST_PAUSE = 2.0
+_LONGEST_PAUSE = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """Where a slice of a monitor stands, with the change that brought it there (JSON types)."""
+
+    monitor: str
+    slice: dict[str, str]
+    status: str
+    shadow: bool
+    change: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One message to one channel: ``"pending"``, ``"sent"``, ``"failed"`` or ``"shadow"``, tries so far, last error."""
+
+    change: str
+    channel: str
+    status: Literal["pending", "sent", "failed", "shadow"]
+    attempts: int
+    error: str | None
+
+
+def change_id(change: Change) -> str:
+    """Name of a change that is the same however often it is replayed."""
+    parts = [change.monitor, change.slice, change.minute, change.before, change.after, change.by]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def change_document(change: Change) -> dict[str, Any]:
+    """A change in JSON types; times in ISO 8601, UTC.
+
+    Examples
+    --------
+    >>> change = Change(minute=29_700_000, monitor="m", metric="refusal_rate", slice=(("tier", "free"),), before="ok",
+    ...                 after="firing", reason="above the baseline", incident=1)
+    >>> change_document(change)["time"], change_document(change)["slice"]
+    ('2026-06-21T00:01:00+00:00', {'tier': 'free'})
+    """
+    return {
+        "id": change_id(change),
+        "monitor": change.monitor,
+        "metric": change.metric,
+        "slice": dict(change.slice),
+        "time": _minute_iso(change.minute + 1),
+        "before": change.before,
+        "after": change.after,
+        "reason": change.reason,
+        "incident": change.incident,
+        "reopened": change.reopened,
+        "onset": None if change.onset is None else _minute_iso(change.onset),
+        "observed": None if change.observed is None else asdict(change.observed),
+        "baseline": change.baseline,
+        "evidence": change.evidence,
+        "threshold": change.threshold,
+        "by": change.by,
+    }
+
+
+def headline(change: Change) -> str:
+    """One line for a subject: what, where, and how it stands.
+
+    Examples
+    --------
+    >>> change = Change(minute=0, monitor="refusals", metric="refusal_rate", slice=(("tier", "free"),), before="ok",
+    ...                 after="firing", reason="above the baseline", incident=1)
+    >>> headline(change)
+    'firing: refusals (tier=free) is above the baseline'
+    """
+    where = ", ".join(f"{column}={value}" for column, value in change.slice)
+    return f"{change.after}: {change.monitor}{f' ({where})' if where else ''} is {change.reason}"
+
+
+def is_told(change: Change) -> bool:
+    """Whether people are told: of alarms, of their end and of silence; not of warnings, nor twice of one incident."""
+    if change.after == "firing":
+        return not change.reopened
+    return change.by is None and (change.after == "no data" or (change.after, change.before) == ("resolved", "firing"))
+
+
+class AlertStore:
+    """Alerts in one SQLite file.
+
+    Parameters
+    ----------
+    path
+        The file; made, readable by its owner only, where it is missing.
+
+    Raises
+    ------
+    SpecError
+        Where a newer version of this package wrote the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        if not self.path.exists():
+            make_folder(self.path.parent)
+            self.path.touch(mode=0o600)
+            fsync_directory(self.path.parent)
+        self._migrate()
+
+    @contextlib.contextmanager
+    def _transaction(self, *, writing: bool = False) -> Iterator[sqlite3.Connection]:
+        """One connection, one transaction; a writer waits for the other, and nothing is half done."""
+        connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
+        with contextlib.closing(connection):
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    def _migrate(self) -> None:
+        with self._transaction(writing=True) as connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS alert_schema_version (version INTEGER NOT NULL)")
+            held = connection.execute("SELECT MAX(version) FROM alert_schema_version").fetchone()[0] or 0
+            if held > len(_MIGRATIONS):
+                raise SpecError(
+                    "the alert database is newer than this package",
+                    seen=f"schema {held} in {self.path}, this package knows {len(_MIGRATIONS)}",
+                    next_step="upgrade jurat",
+                )
+            for version, script in enumerate(_MIGRATIONS[held:], start=held + 1):
+                for statement in filter(str.strip, script.split(";")):
+                    connection.execute(statement)
+                connection.execute("INSERT INTO alert_schema_version (version) VALUES (?)", (version,))
+
+    # Monitors -------------------------------------------------------------------------------------------------
+
+    def state(self, monitor: Monitor) -> MonitorState | None:
+        """State a monitor was left in; ``None`` where it is new, or was defined otherwise than it is now."""
+        with self._transaction() as connection:
+            row = connection.execute(
+                "SELECT definition, state FROM monitor_states WHERE monitor = ?", (monitor.name,)
+            ).fetchone()
+        if row is None or row["definition"] != _definition(monitor):
+            return None
+        return state_from_json(json.loads(row["state"]))
+
+    def record(
+        self,
+        monitor: Monitor,
+        state: MonitorState,
+        changes: Sequence[Change],
+        *,
+        channels: Sequence[str] = (),
+        shadow: bool = False,
+        now: dt.datetime,
+    ) -> None:
+        """Write down where a monitor is and how it came there, and what is to be told.
+
+        Parameters
+        ----------
+        monitor, state
+            The monitor and its new state.
+        changes
+            What changed since the last time; one that is known already is passed over.
+        channels
+            Names of the notifiers that are to tell of it.
+        shadow
+            Tell nobody.
+        now
+            Time, with its zone.
+        """
+        stamp = now.astimezone(dt.UTC).isoformat(timespec="milliseconds")
+        with self._transaction(writing=True) as connection:
+            connection.execute(
+                "INSERT INTO monitor_states (monitor, definition, state, updated) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT (monitor) DO UPDATE SET definition = excluded.definition, state = excluded.state, "
+                "updated = excluded.updated",
+                (monitor.name, _definition(monitor), json.dumps(state_to_json(state), allow_nan=False), stamp),
+            )
+            for position, change in enumerate(changes):
+                known = change_id(change)
+                if connection.execute("SELECT 1 FROM alert_changes WHERE id = ?", (known,)).fetchone():
+                    continue
+                connection.execute(
+                    "INSERT INTO alert_changes (id, monitor, slice, minute, position, after, document, shadow, recorded) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        known, change.monitor, _slice(change.slice), change.minute, position, change.after,
+                        json.dumps({**change_document(change), "headline": headline(change)}, allow_nan=False),
+                        int(shadow), stamp,
+                    ),
+                )  # fmt: skip
+                for channel in channels if is_told(change) else ():
+                    connection.execute(
+                        "INSERT INTO deliveries (change_id, channel, status, attempts, due, error, updated) "
+                        "VALUES (?, ?, ?, 0, ?, NULL, ?)",
+                        (known, channel, "shadow" if shadow else "pending", now.timestamp(), stamp),
+                    )
+
+    # Looking --------------------------------------------------------------------------------------------------
+
+    def alerts(self, *, standing: bool = True) -> list[Alert]:
+        """Where every slice stands by its last change: the alarms that stand, or all; by monitor and slice."""
+        with self._transaction() as connection:
+            rows = connection.execute(
+                "SELECT monitor, slice, after, document, shadow FROM alert_changes AS c WHERE NOT EXISTS ("
+                "SELECT 1 FROM alert_changes AS d WHERE d.monitor = c.monitor AND d.slice = c.slice "
+                "AND (d.minute > c.minute OR (d.minute = c.minute AND d.position > c.position))"
+                ") ORDER BY monitor, slice"
+            ).fetchall()
+        found = [
+            Alert(
+                monitor=row["monitor"],
+                slice=dict(json.loads(row["slice"])),
+                status=row["after"],
+                shadow=bool(row["shadow"]),
+                change=json.loads(row["document"]),
+            )
+            for row in rows
+        ]
+        return [a for a in found if not standing or a.status in ("firing", "acknowledged")]
+
+    def history(self, monitor: str, key: SliceKey | None = None) -> list[dict[str, Any]]:
+        """Changes of a monitor (of one slice of it), oldest first.
+
+        Raises
+        ------
+        UnknownName
+            For a monitor that never was.
+        """
+        with self._transaction() as connection:
+            names = [row["monitor"] for row in connection.execute("SELECT monitor FROM monitor_states")]
+            if monitor not in names:
+                raise UnknownName("monitor", monitor, names)
+            rows = connection.execute(
+                "SELECT document FROM alert_changes WHERE monitor = ? AND slice = COALESCE(?, slice) "
+                "ORDER BY minute, slice, position",
+                (monitor, None if key is None else _slice(key)),
+            )
+            return [json.loads(row["document"]) for row in rows]
+
+    def deliveries(self, status: str | None = None) -> list[Delivery]:
+        """What was to be told and how that went."""
+        with self._transaction() as connection:
+            rows = connection.execute(
+                "SELECT d.change_id AS change, d.channel, d.status, d.attempts, d.error FROM deliveries AS d "
+                "JOIN alert_changes AS c ON c.id = d.change_id WHERE d.status = COALESCE(?, d.status) "
+                "ORDER BY c.minute, c.position, d.channel",
+                (status,),
+            )
+            return [Delivery(**dict(row)) for row in rows]
+
+    # Telling --------------------------------------------------------------------------------------------------
+
+    def deliver(self, notifiers: Sequence[Notifier], *, now: Callable[[], float] = time.time) -> int:
+        """Try every message once that is due; return how many still wait.
+
+        Parameters
+        ----------
+        notifiers
+            Ways to tell. Messages of a channel that is not among them wait.
+        now
+            Clock, in seconds since 1970.
+
+        Notes
+        -----
+        After the i-th failure a message waits :math:`\\min(2 \\cdot 2^{i-1}, 600)` s, times a random factor from 0.5 to
+        1 so that many do not come back at once, or as long as the receiver asked. After eight tries, or where the
+        receiver says no for good, it has failed.
+        """
+        by_name = {notifier.name: notifier for notifier in notifiers}
+        with self._transaction() as connection:
+            due = connection.execute(
+                "SELECT d.change_id, d.channel, d.attempts, c.document FROM deliveries AS d "
+                "JOIN alert_changes AS c ON c.id = d.change_id WHERE d.status = 'pending' AND d.due <= ? "
+                "ORDER BY c.minute, c.position, d.channel",
+                (now(),),
+            ).fetchall()
+        for row in due:
+            if row["channel"] in by_name:
+                self._try(by_name[row["channel"]], row, now)
+        return len(self.deliveries("pending"))
+
+    def drain(self, notifiers: Sequence[Notifier], *, patience_seconds: float) -> int:
+        """Deliver until nothing waits or patience ends; return how many still wait."""
+        deadline = time.monotonic() + patience_seconds
+        while (waiting := self.deliver(notifiers)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return waiting
+
+    def _try(self, notifier: Notifier, row: sqlite3.Row, now: Callable[[], float]) -> None:
+        document = json.loads(row["document"])
+        message = Message(id=row["change_id"], subject=document["headline"], document=document)
+        attempts, status, error, due = row["attempts"] + 1, "sent", None, now()
+        try:
+            notifier.send(message, now=now())
+        except DeliveryFailed as failure:
+            error = failure.what
+            status = "failed" if failure.permanent or attempts >= _ATTEMPTS else "pending"
+            pause = min(_FIRST_PAUSE * 2 ** (attempts - 1), _LONGEST_PAUSE) * random.uniform(0.5, 1.0)  # noqa: S311
+            due = now() + (pause if failure.retry_after is None else max(failure.retry_after, 0.0))
+        stamp = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
+        with self._transaction(writing=True) as connection:
+            connection.execute(
+                "UPDATE deliveries SET status = ?, attempts = ?, error = ?, due = ?, updated = ? "
+                "WHERE change_id = ? AND channel = ?",
+                (status, attempts, error, due, stamp, row["change_id"], row["channel"]),
+            )
+
+
+def _definition(monitor: Monitor) -> str:
+    return json.dumps(asdict(monitor), sort_keys=True)
+
+
+def _slice(key: SliceKey) -> str:
+    return json.dumps([list(pair) for pair in key])
+
+
+def _minute_iso(minute: int) -> str:
+    return dt.datetime.fromtimestamp(minute * 60, dt.UTC).isoformat()

@@ -1,0 +1,296 @@
+"""From a request's bytes to rows in the lake: logged, acknowledged, decoded, derived, committed once.
+
+The log knows what was received, the tables know up to where they hold it: each commit carries the log's offset, so after a
+kill every table goes on where it stopped, whatever the others hold. What cannot be decoded lies in ``dead_letters`` with its
+reason; nothing is dropped without a word.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from jurat.errors import DataError, JuratError
+from jurat.store.durable import locked, make_folder
+from jurat.store.lake import Lake
+from jurat.store.schema import TABLES
+from jurat.telemetry.aliases import load_aliases
+from jurat.telemetry.derive import Settings, derive
+from jurat.telemetry.feedback import feedback_rows
+from jurat.telemetry.rollup import minute_rollup
+from jurat.telemetry.wal import Record, WriteAheadLog
+from jurat.telemetry.wire import decode_traces
+
+__all__ = ["KINDS", "Ingest", "IngestCounts"]
+
+KINDS = {"traces/protobuf": 1, "traces/json": 2, "feedback/json": 3, "other/protobuf": 4, "other/json": 5}
+"""What a record of the log holds. Kinds are only added, never renumbered: logs outlive versions."""
+
+_NAMES = {number: name for name, number in KINDS.items()}
+_DEAD = pa.schema(
+    [
+        ("offset", pa.int64()),
+        ("received_us", pa.int64()),
+        ("tenant", pa.string()),
+        ("kind", pa.string()),
+        ("place", pa.int64()),
+        ("reason", pa.string()),
+        ("payload", pa.string()),
+    ]
+)
+_TABLES = ("spans", "span_text", "feedback", "rollup_1m", "dead_letters")
+_SHOWN_BYTES = 4096
+
+
+@dataclass(slots=True)
+class IngestCounts:
+    """What has passed since the start.
+
+    Attributes
+    ----------
+    requests, received_bytes
+        Requests that were acknowledged.
+    spans, feedback, dead
+        Rows committed.
+    redactions
+        Places redacted in text.
+    unmapped
+        Attributes that no alias knows, with how often they were met.
+    flushes, flush_errors
+        Commits of batches, and batches that failed and will be tried again.
+    last_error
+        Why the last one failed.
+    """
+
+    requests: int = 0
+    received_bytes: int = 0
+    spans: int = 0
+    feedback: int = 0
+    dead: int = 0
+    redactions: int = 0
+    unmapped: Counter[str] = field(default_factory=Counter)
+    flushes: int = 0
+    flush_errors: int = 0
+    last_error: str | None = None
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Rows of some records, by table, with the offset of the record each came from."""
+
+    rows: dict[str, list[tuple[int, pa.Table]]] = field(default_factory=lambda: {name: [] for name in _TABLES})
+    end: int = 0
+    redactions: int = 0
+    unmapped: Counter[str] = field(default_factory=Counter)
+
+
+class Ingest:
+    """The one writer of a lake's telemetry.
+
+    Parameters
+    ----------
+    lake
+        Folder of the lake.
+    settings
+        How turns are derived.
+    flush_seconds, flush_bytes
+        A batch is committed after as long, or once so much waits.
+    most_waiting_bytes
+        Bytes that may wait in the log before requests are refused.
+    start
+        Whether a thread flushes; without it `flush` is called by hand.
+
+    Raises
+    ------
+    EngineError
+        Where another server writes to this lake.
+    """
+
+    def __init__(
+        self,
+        lake: Path,
+        settings: Settings,
+        *,
+        flush_seconds: float = 5.0,
+        flush_bytes: int = 64 << 20,
+        most_waiting_bytes: int = 1 << 30,
+        start: bool = True,
+    ) -> None:
+        make_folder(lake)
+        self.lake = Lake(lake)
+        self.settings = settings
+        self.counts = IngestCounts()
+        self.flush_seconds, self.flush_bytes = flush_seconds, flush_bytes
+        self._guard = locked(lake / ".server.lock", wait_seconds=0.2)
+        self._guard.__enter__()
+        try:
+            self.log = WriteAheadLog(lake / "_wal", most_bytes=most_waiting_bytes)
+            self._aliases = load_aliases()
+            if "dead_letters" not in self.lake.tables():
+                self.lake.create("dead_letters", _DEAD)
+            # What the log let go of is in every table, also in those that had no rows for it.
+            self._applied = {table: max(self._committed(table), self.log.start) for table in _TABLES}
+            self.log.free(min(self._applied.values()))
+        except BaseException:
+            self._guard.__exit__(None, None, None)
+            raise
+        self._closed = False
+        self._flushing = threading.Lock()
+        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="flusher", daemon=True) if start else None
+        if self._thread is not None:
+            self._thread.start()
+
+    def receive(self, kind: str, payload: bytes, *, tenant: str) -> Future[int]:
+        """Log a payload that was checked; the future gives its offset once it is on disk.
+
+        Parameters
+        ----------
+        kind
+            A key of `KINDS`.
+        payload
+            The decompressed body.
+        tenant
+            Whose it is.
+
+        Raises
+        ------
+        LogFull
+            Where too much waits to be committed.
+        """
+        done = self.log.append(payload, tenant=tenant, kind=KINDS[kind])
+        self.counts.requests += 1
+        self.counts.received_bytes += len(payload)
+        if self.log.waiting_bytes > self.flush_bytes:
+            self._wake.set()
+        return done
+
+    def flush(self) -> int:
+        """Commit what is logged; returns the rows of spans that were added."""
+        with self._flushing:
+            added = 0
+            while True:
+                start = min(self._applied.values())
+                records = list(self.log.read(start, most_bytes=self.flush_bytes))
+                if not records:
+                    return added
+                batch = self._decode(records)
+                added += self._commit(batch)
+                self.log.free(min(self._applied.values()))
+                self.counts.flushes += 1
+
+    def lag_bytes(self) -> int:
+        """Bytes that are acknowledged and not yet in every table."""
+        return self.log.end - min(self._applied.values())
+
+    def close(self) -> None:
+        """Stop, commit what is logged, and let go of the lake; once is enough."""
+        if self._closed:
+            return
+        self._closed = True
+        self._stop.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+        try:
+            self.log.close()
+            self.flush()
+        finally:
+            self._guard.__exit__(None, None, None)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._wake.wait(self.flush_seconds)
+            self._wake.clear()
+            try:
+                self.flush()
+            except (JuratError, OSError, pa.ArrowException) as error:
+                # The records are safe in the log: they are tried again, and the page of the ingestion says so.
+                self.counts.flush_errors += 1
+                self.counts.last_error = str(error)
+                self._stop.wait(min(self.flush_seconds, 1.0))
+
+    def _committed(self, table: str) -> int:
+        """Offset up to which a table holds the log."""
+        if table not in self.lake.tables():
+            return 0
+        return self.lake.transaction(table, f"wal-{table}") or 0
+
+    def _decode(self, records: Sequence[Record]) -> _Batch:
+        batch = _Batch(end=records[-1].end)
+        for record in records:
+            try:
+                self._decode_record(record, batch)
+            except (JuratError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+                batch.rows["dead_letters"].append((record.offset, _dead(record, [(-1, f"{error}")])))
+        return batch
+
+    def _decode_record(self, record: Record, batch: _Batch) -> None:
+        kind = _NAMES.get(record.kind)
+        if kind in ("traces/protobuf", "traces/json"):
+            encoding = "protobuf" if kind.endswith("protobuf") else "json"
+            decoded = decode_traces(record.payload, encoding=encoding, aliases=self._aliases)
+            batch.unmapped.update(decoded.unmapped)
+            if decoded.rejected:
+                batch.rows["dead_letters"].append((record.offset, _dead(record, decoded.rejected)))
+            derived = derive(decoded.spans, self.settings, tenant=record.tenant)
+            batch.redactions += derived.n_redactions
+            batch.rows["spans"].append((record.offset, derived.spans))
+            batch.rows["span_text"].append((record.offset, derived.texts))
+            batch.rows["rollup_1m"].append((record.offset, minute_rollup(derived.spans)))
+        elif kind == "feedback/json":
+            rows = feedback_rows(json.loads(record.payload), record, self.settings)
+            batch.rows["feedback"].append((record.offset, rows))
+        else:
+            raise DataError("nothing reads this kind of record yet", seen=str(kind or record.kind))
+
+    def _commit(self, batch: _Batch) -> int:
+        """Commit each table's part, where it does not hold it yet."""
+        added = 0
+        for table in _TABLES:
+            applied = self._applied[table]
+            parts = [rows for offset, rows in batch.rows[table] if offset >= applied and len(rows)]
+            schema = _DEAD if table == "dead_letters" else TABLES[table]
+            rows = pa.concat_tables(parts) if parts else schema.empty_table()
+            if len(rows):
+                self.lake.append(table, rows, transaction=(f"wal-{table}", batch.end))
+                if table == "spans":
+                    added = len(rows)
+                    self.counts.spans += len(rows)
+                elif table == "feedback":
+                    self.counts.feedback += len(rows)
+                elif table == "dead_letters":
+                    self.counts.dead += len(rows)
+            # A table without rows in this part need not be written: reading it again gives no rows again.
+            self._applied[table] = max(applied, batch.end)
+        self.counts.redactions += batch.redactions
+        self.counts.unmapped.update(batch.unmapped)
+        return added
+
+
+def _dead(record: Record, rejected: Sequence[tuple[int, str]]) -> pa.Table:
+    """Rows of what could not be decoded; the beginning of the payload is kept, base64, to look at."""
+    shown = base64.b64encode(record.payload[:_SHOWN_BYTES]).decode()
+    rows: list[Mapping[str, Any]] = [
+        {
+            "offset": record.offset,
+            "received_us": record.received_us,
+            "tenant": record.tenant,
+            "kind": _NAMES.get(record.kind, str(record.kind)),
+            "place": place,
+            "reason": reason,
+            "payload": shown if number == 0 else None,
+        }
+        for number, (place, reason) in enumerate(rejected)
+    ]
+    return pa.Table.from_pylist(list(rows), schema=_DEAD)
