@@ -174,7 +174,8 @@ def tea_tasting_row(folder: Path, ours: float) -> Row:
     if done.returncode != 0:
         print(done.stderr[-800:], file=sys.stderr)
         return row_of(name, ours, None, peer_name="tea-tasting, failed", goal=1.3)
-    return row_of(name, ours, json.loads(done.stdout.strip().splitlines()[-1])["seconds"], peer_name="tea-tasting 1.14, ibis 12", goal=1.3)
+    seconds = json.loads(done.stdout.strip().splitlines()[-1])["seconds"]
+    return row_of(name, ours, seconds, peer_name="tea-tasting 1.14, ibis 12", goal=1.3)
 
 
 def looks_rows(experiment: Experiment, folder: Path) -> list[Row]:

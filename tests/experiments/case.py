@@ -102,6 +102,6 @@ def users_table(users: int, seed: int, *, rows: float = 3.0, effect: float = 0.0
             "den": 1 + rng.poisson(4, n).astype(np.float64),
             "bad": rng.random(n) < bad,
             "stratum": pa.array(rng.choice(["p", "q"], n)),
-            "day": pa.array((np.datetime64("2026-03-01T12:00:00") + rng.integers(0, 10, n).astype("timedelta64[D]"))),
+            "day": pa.array(np.datetime64("2026-03-01T12:00:00") + rng.integers(0, 10, n).astype("timedelta64[D]")),
         }
     )
