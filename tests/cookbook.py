@@ -25,7 +25,8 @@ from pathlib import Path
 __all__ = ["PAGES", "Block", "Output", "agrees", "blocks_of", "needs", "normalised", "prepare", "run_block"]
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (*sorted((ROOT / "docs" / "cookbook").glob("*.md")), ROOT / "docs" / "how-to" / "run-an-experiment.md")
+_HOW_TO = ("run-an-experiment.md", "clean-a-crawl.md")
+PAGES = (*sorted((ROOT / "docs" / "cookbook").glob("*.md")), *(ROOT / "docs" / "how-to" / name for name in _HOW_TO))
 WIDTH = 116
 _FENCE = re.compile(
     r"^<!-- (?P<mark>run|output)(?: exit=(?P<exit>\d+))? -->\n```(?P<language>\w+)\n(?P<text>.*?)^```$", re.M | re.S

@@ -20,7 +20,9 @@ BAR = {
 }
 
 
-def rows(value: float, harm: float, *, users: int = 1_200, days: int = 8, share: float = 0.5, seed: int = 1) -> pa.Table:
+def rows(
+    value: float, harm: float, *, users: int = 1_200, days: int = 8, share: float = 0.5, seed: int = 1
+) -> pa.Table:
     rng = np.random.default_rng(seed)
     treated = rng.random(users) < share
     day = np.sort(rng.integers(0, days, users))

@@ -70,7 +70,20 @@ def safe(text: str) -> Page:
     """Hold a page against its policy: nothing runs, nothing is fetched."""
     page = Page(text)
     names = {tag for tag, _ in page.tags}
-    assert not names & {"script", "link", "img", "iframe", "object", "embed", "form", "base", "audio", "video", "use", "image"}
+    assert not names & {
+        "script",
+        "link",
+        "img",
+        "iframe",
+        "object",
+        "embed",
+        "form",
+        "base",
+        "audio",
+        "video",
+        "use",
+        "image",
+    }
     for tag, attributes in page.tags:
         for name, value in attributes.items():
             assert not name.startswith("on"), (tag, name)
@@ -155,7 +168,13 @@ def hostile(folder: Path) -> dict[str, Any]:
     bar = {
         "name": HOSTILE,
         "value": {"metric": "y", "test": "superior"},
-        "risk": {"metric": "bad", "test": "noninferior", "margin": "+5pp", "rationale": HOSTILE, "max_upper_bound": 0.9},
+        "risk": {
+            "metric": "bad",
+            "test": "noninferior",
+            "margin": "+5pp",
+            "rationale": HOSTILE,
+            "max_upper_bound": 0.9,
+        },
     }
     spec = write_case(
         folder, {"outcomes": table}, assignment__arms=arms, metrics=metrics, bar=[bar], hypothesis=HOSTILE, owner=HOSTILE,

@@ -147,9 +147,13 @@ def test_a_damaged_manifest_is_told_and_not_built_over(tmp_path: Path, damage: s
     path = tmp_path / "state/manifest.json"
     whole = path.read_bytes()
     path.write_bytes(
-        {"torn": whole[: len(whole) // 2], "empty": b"", "list": b"[]", "keyless": b'{"format": 1}', "binary": b"\xff\xfe"}[
-            damage
-        ]
+        {
+            "torn": whole[: len(whole) // 2],
+            "empty": b"",
+            "list": b"[]",
+            "keyless": b'{"format": 1}',
+            "binary": b"\xff\xfe",
+        }[damage]
     )
     with pytest.raises(IntegrityError, match="manifest cannot be read") as caught:
         looked(spec, tmp_path / "state")
@@ -204,9 +208,7 @@ class Lives:
 
     def live(self, spec: Path, state: Path, crash_at: int) -> int:
         assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(
-            json.dumps({"spec": str(spec), "state": str(state), "crash_at": crash_at}) + "\n"
-        )
+        self._process.stdin.write(json.dumps({"spec": str(spec), "state": str(state), "crash_at": crash_at}) + "\n")
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
 

@@ -63,9 +63,7 @@ def test_a_non_inferiority_is_read_against_its_margin_and_not_against_no_differe
     text = first(claim_test="noninferior", claim_threshold=-0.01, claim_margin="-1.0pp")
     assert "If the true effect were −1.0 points, data as favourable" in text
     assert "no difference" not in text
-    sentence = words.claim_sentence(
-        document(claim_test="noninferior", claim_threshold=-0.01)["claims"][0], document()
-    )
+    sentence = words.claim_sentence(document(claim_test="noninferior", claim_threshold=-0.01)["claims"][0], document())
     assert "may be worse by less than 1.0 points: clears its margin." in sentence and "n = 12,345" in sentence
 
 
@@ -107,7 +105,11 @@ def test_an_undefined_estimate_gives_its_reason_and_no_reading(line: bool) -> No
 
 @pytest.mark.parametrize(
     ("outcome", "told"),
-    [("clears", "the line holds"), ("violated", "it is broken, and no gain"), ("undecided", "cannot say on which side")],
+    [
+        ("clears", "the line holds"),
+        ("violated", "it is broken, and no gain"),
+        ("undecided", "cannot say on which side"),
+    ],
 )
 def test_a_hard_line_is_read_as_a_level(outcome: str, told: str) -> None:
     text = first(claim_line=True, claim_test="line", claim_threshold=0.05, claim_outcome=outcome)
@@ -120,7 +122,12 @@ def test_a_hard_line_is_read_as_a_level(outcome: str, told: str) -> None:
     [
         ("fixed", "in a repeat of this experiment", "read once, at the planned size", "every look"),
         ("confidence_sequence", "at some look", "hold at every look together", "read once, at the planned size"),
-        ("group_sequential", "in a repeat of this experiment", "shared among the planned looks", "hold at every look together"),
+        (
+            "group_sequential",
+            "in a repeat of this experiment",
+            "shared among the planned looks",
+            "hold at every look together",
+        ),
     ],
 )
 def test_the_promise_is_that_of_the_method(method: str, when: str, says: str, not_says: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from jurat.cli.output import emit, note
+from jurat.cli.output import emit, note, save_page
 from jurat.errors import UsageError
 
 if TYPE_CHECKING:
@@ -103,12 +103,11 @@ def causal(
     answer = _answer(rows, method, outcome, given, placebo_outcome, cluster, common)
     if out is not None:
         from jurat.experiments.causal_page import render_causal_page
-        from jurat.store.durable import write_atomically
 
         page = render_causal_page(
             answer, rows, title=table.name, outcome=outcome, unit=unit, time=time, first=first_treated_time
         )
-        write_atomically(out, page.encode())
+        save_page(out, page)
         note(f"picture: {out}")
     emit(str(answer), _document(answer), as_json=json)
     return 0

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["emit", "note", "table", "track"]
+from jurat.errors import UsageError
+from jurat.store.durable import write_atomically
+
+__all__ = ["emit", "note", "save_page", "table", "track"]
 
 T = TypeVar("T")
 
@@ -20,6 +24,20 @@ def emit(text: str, document: Any, *, as_json: bool) -> None:
 def note(text: str) -> None:
     """Say something about the work, not the result: to stderr."""
     print(text, file=sys.stderr)
+
+
+def save_page(path: Path, page: str) -> None:
+    """Write a page whole or not at all; the folders above it are made.
+
+    Raises
+    ------
+    UsageError
+        Where the path is a folder.
+    """
+    if path.is_dir():
+        raise UsageError("a page is a file", seen=f"{path} is a folder", next_step=f"name one: {path / 'page.html'}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, page.encode())
 
 
 def track(steps: Sequence[T], label: str) -> Iterator[T]:

@@ -5,6 +5,7 @@ Every sentence and table that shows a number takes it from here, so that no two 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,9 +24,14 @@ def amount(value: float | None, shape: str, *, digits: int = 1, scale: str = "")
         return "undefined"
     if shape == "share":
         # Below one per cent the first decimal alone would hide the number.
-        places = digits if abs(value) >= 0.01 or value == 0 else digits + 1
+        places = digits if abs(value) >= 0.01 or value == 0 else max(digits + 1, _rare_places(value))
         return f"{100 * value:.{places}f} %"
     return three_digits(value) + (f" {scale}" if scale else "")
+
+
+def _rare_places(value: float) -> int:
+    """Decimals of a per cent: two, and as many as show two digits of a share below one in ten thousand."""
+    return 2 if abs(value) >= 1e-4 else 1 - math.floor(math.log10(100 * abs(value)))
 
 
 def signed_amount(value: float | None, shape: str) -> str:

@@ -158,7 +158,7 @@ def _read(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        whole = isinstance(manifest, dict) and (manifest.get("format") != _FORMAT or _KEYS <= manifest.keys())
+        whole = isinstance(manifest, dict) and (manifest.get("format") != _FORMAT or manifest.keys() >= _KEYS)
     except ValueError:
         whole = False
     if not whole:
