@@ -305,3 +305,19 @@ def test_the_textbook_function_and_the_planner_agree(tmp_path: Path) -> None:
     exact = two_proportions_size(0.52, 0.53).exact
     assert exact is not None
     assert value_of(plan(tmp_path)).clusters == math.ceil(2 * exact)
+
+
+def test_a_line_that_is_watched_is_planned_with_the_bound_that_watches_it() -> None:
+    """Read at every look the bound is wider: the plan by the exact one would promise what the analysis cannot keep."""
+    from jurat.experiments.plan import _allowed, _failures
+    from jurat.stats.rare import anytime_proportion
+
+    found = _failures(1e-3, 2e-4, 0.975, 0.8, watched=True)
+    exact = _failures(1e-3, 2e-4, 0.975, 0.8, watched=False)
+    assert found is not None and exact is not None and found[1] > exact[1]
+    failures, n = found
+    high = [anytime_proportion(failures, m, level=0.95).high for m in (n, n - 1)]
+    assert high[0] is not None and high[1] is not None and high[0] < 1e-3 <= high[1]
+    assert _allowed(1e-3, n, 0.975, watched=True) == failures
+    assert _allowed(1e-3, 10_000, 0.975, watched=True) == 0
+    assert _allowed(1e-3, 10_000, 0.975, watched=False) == 3

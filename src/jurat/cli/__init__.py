@@ -21,8 +21,8 @@ __all__ = ["build_app", "main"]
 _COMMANDS = {
     "demo": ("jurat.cli.demo:demo", "Simulate a small world and carry one decision through it."),
     "review": ("jurat.cli.launch:review", "Hold a release against a launch bar; write verdict, dossier and ledger."),
-    "serve": ("jurat.cli.serve:serve", "Take OpenTelemetry traces and feedback in, into a lake."),
-    "key": ("jurat.cli.serve:key", "Make a key for someone who sends or reads."),
+    "serve": ("jurat.web.serve:serve", "Take OpenTelemetry traces and feedback in, into a lake."),
+    "key": ("jurat.web.serve:key", "Make a key for someone who sends or reads."),
     "verify": ("jurat.cli.verify:verify", "Check a review, a ledger or one number against everything it rests on."),
 }
 
@@ -153,6 +153,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # The reader of our output left early (jurat … | head): not a failure of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        if debug:
+            raise
+        print(f"jurat: {error.strerror or error}\n  seen: {error.filename or 'no file named'}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("jurat: stopped; nothing half-written was left", file=sys.stderr)
         sys.exit(130)

@@ -18,13 +18,14 @@ from scipy import stats as sps
 from jurat.experiments.judgement import SPENDING
 from jurat.experiments.spec import Claim, Experiment, MetricSpec
 from jurat.stats.group_sequential import boundaries
-from jurat.stats.rare import failure_plan
+from jurat.stats.rare import anytime_proportion, failure_plan
 from jurat.stats.sequential import mixture_precision, sequence_half_width
 
 __all__ = ["ClaimPlan", "Plan", "plan_experiment", "power_at"]
 
 _MOST = 1e12
 _MOST_FAILURES = 200
+_MOST_UNITS = 1 << 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -319,10 +320,12 @@ def _line(experiment: Experiment, claim: Claim, target: float) -> ClaimPlan:
     if not 0 <= rate < bound < 1:
         return _unplanned(name, claim, target, f"the expected rate {rate:g} is not below the line {bound:g}")
     level = 1 - experiment.document.inference.alpha / 2
-    found = _failures(bound, rate, level, target)
+    # Read at every look, the bound is wider: a plan by the exact one would promise what the analysis cannot keep.
+    watched = experiment.document.inference.method == "confidence_sequence"
+    found = _failures(bound, rate, level, target, watched=watched)
     share, _, m = _arrivals(experiment)
     units = math.floor(experiment.document.inference.planned_clusters * share * m / effect)
-    allowed = _allowed(bound, units, level)
+    allowed = _allowed(bound, units, level, watched=watched)
     power = 0.0 if allowed is None else float(_at_most(allowed, units, rate))
     if found is None:
         return _unplanned(name, claim, target, "the line is too near the expected rate for an exact plan")
@@ -333,7 +336,8 @@ def _line(experiment: Experiment, claim: Claim, target: float) -> ClaimPlan:
         name=name,
         role=claim.role,
         metric=claim.metric,
-        formula=f"exact, {failures} failures allowed at a true rate of {rate:g}, one look, design effect {effect:.3g}",
+        formula=f"{'anytime bound, read at the end' if watched else 'exact, one look'}, {failures} failures allowed at a true "
+        f"rate of {rate:g}, design effect {effect:.3g}",
         target=target,
         power=power,
         clusters=clusters,
@@ -348,22 +352,50 @@ def _at_most(failures: int, units: int, rate: float) -> float:
     return 1.0 if failures >= units else float(special.betaincc(failures + 1, units - failures, rate))
 
 
-def _allowed(bound: float, units: int, level: float) -> int | None:
+def _shows(failures: int, units: int, bound: float, level: float, *, watched: bool) -> bool:
+    """Whether so many failures among so many units show the rate below the bound."""
+    if units < 1 or failures >= units:
+        return False
+    if not watched:
+        return _at_most(failures, units, bound) <= 1 - level
+    high = anytime_proportion(failures, units, level=2 * level - 1).high
+    return high is not None and high < bound
+
+
+def _allowed(bound: float, units: int, level: float, *, watched: bool) -> int | None:
     """Most failures among so many units that still show the rate below the bound; ``None`` where not even none would."""
     low, high = -1, units + 1
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if _at_most(middle, units, bound) <= 1 - level else (low, middle)
+        low, high = (middle, high) if _shows(middle, units, bound, level, watched=watched) else (low, middle)
     return None if low < 0 else low
 
 
-def _failures(bound: float, rate: float, level: float, power: float) -> tuple[int, int] | None:
+def _failures(bound: float, rate: float, level: float, power: float, *, watched: bool) -> tuple[int, int] | None:
     """Fewest failures to allow so that a true rate passes with the power, and the units that it takes."""
+    least = 1
     for failures in range(_MOST_FAILURES):
-        n = failure_plan(bound, failures, level=level).n
-        if n is not None and float(_at_most(failures, n, rate)) >= power:
+        n = _units_for(failures, bound, level, least) if watched else failure_plan(bound, failures, level=level).n
+        if n is None:
+            continue
+        if float(_at_most(failures, n, rate)) >= power:
             return failures, n
+        least = n
     return None
+
+
+def _units_for(failures: int, bound: float, level: float, least: int) -> int | None:
+    """Fewest units among which so many failures show the rate below the bound at any time."""
+    high = max(2 * least, failures + 2)
+    while not _shows(failures, high, bound, level, watched=True):
+        high *= 2
+        if high > _MOST_UNITS:
+            return None
+    low = least - 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _shows(failures, middle, bound, level, watched=True) else (middle, high)
+    return high
 
 
 def _unplanned(name: str, claim: Claim, target: float, reason: str) -> ClaimPlan:

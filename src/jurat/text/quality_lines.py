@@ -6,7 +6,7 @@ import numba as nb
 import numpy as np
 
 from jurat.text.quality_columns import COLUMNS
-from jurat.text.simd import load_word
+from jurat.text.simd import LEAF, load_word
 from jurat.text.words import _decode
 
 __all__ = ["close_line", "closes", "find_javascript", "find_marks", "find_phrases", "last_point"]
@@ -49,7 +49,7 @@ _TAIL_STARTS = np.array([5, 5, 7, 6, 4])
 _LOWER = 0x20202020
 
 
-@nb.njit(cache=True, nogil=True, _nrt=False)
+@nb.njit(**LEAF)
 def _reads(data, place, stop, pattern):
     """Does a phrase begin at ``place``, upper or lower case? The Kelvin sign is an upper-case k."""
     for p in range(_PATTERN_ENDS[pattern], _PATTERN_ENDS[pattern + 1]):
@@ -67,7 +67,7 @@ def _reads(data, place, stop, pattern):
     return True
 
 
-@nb.njit(cache=True, nogil=True, _nrt=False)
+@nb.njit(**LEAF)
 def find_phrases(data, begin, end, stop, line):
     """Look for the phrases of several words whose first one ends at ``end``."""
     size = end - begin
@@ -84,7 +84,7 @@ def find_phrases(data, begin, end, stop, line):
         line[LINE_PHRASES] |= _POLICY
 
 
-@nb.njit(cache=True, nogil=True, _nrt=False)
+@nb.njit(**LEAF)
 def find_marks(data, begin, end, table, line, out):
     """Count number signs, brackets, ellipses and ends of sentences within one word."""
     dots = ends = 0
@@ -125,7 +125,7 @@ def find_marks(data, begin, end, table, line, out):
     line[LINE_CLOSED] = is_closed
 
 
-@nb.njit(cache=True, nogil=True, _nrt=False)
+@nb.njit(**LEAF)
 def closes(point):
     """Quotes and brackets that may follow the end of a sentence."""
     if point < 0x80:
@@ -133,7 +133,7 @@ def closes(point):
     return point == 0xBB or point == 0x2019 or point == 0x201D
 
 
-@nb.njit(cache=True, nogil=True, _nrt=False)
+@nb.njit(**LEAF)
 def _before_citation(data, begin, end, table):
     """Where a citation mark that ends at ``end`` begins, or -1: a number, edit or citation needed, in brackets."""
     place = end - 1
@@ -158,7 +158,7 @@ def _before_citation(data, begin, end, table):
     return -1
 
 
-@nb.njit(cache=True, nogil=True, _nrt=False)
+@nb.njit(**LEAF)
 def _is_terminated(data, begin, end, table):
     """Does a line, its citation marks left out, end in . ? ! or a straight quote, yet not in three dots?"""
     dots, seen, place = 0, 0, end
@@ -178,7 +178,7 @@ def _is_terminated(data, begin, end, table):
     return seen > 0 and dots < 3
 
 
-@nb.njit(cache=True, nogil=True, _nrt=False)
+@nb.njit(**LEAF)
 def _close_c4(data, table, line, phrases, out):
     """The first reason for which C4 would drop a line that holds a word."""
     end = line[LINE_END]
@@ -186,7 +186,7 @@ def _close_c4(data, table, line, phrases, out):
     if line[LINE_LONG]:
         out[_C4_LONG] += 1
     # Most lines end in a letter, which needs no closer look.
-    elif table[last] & ALPHABETIC and last < 0x80 or not _is_terminated(data, line[LINE_BEGIN], end, table):
+    elif (table[last] & ALPHABETIC and last < 0x80) or not _is_terminated(data, line[LINE_BEGIN], end, table):
         out[_C4_OPEN] += 1
     elif line[LINE_WORDS] < _FEWEST_WORDS:
         out[_C4_SHORT] += 1
@@ -203,7 +203,7 @@ def _close_c4(data, table, line, phrases, out):
         out[_C4_SENTENCES] += line[LINE_ENDS] + (0 if line[LINE_CLOSED] else 1)
 
 
-@nb.njit(cache=True, nogil=True, _nrt=False)
+@nb.njit(**LEAF)
 def close_line(data, table, line, out):
     """Count the line that ends here and begin another."""
     out[_LINES] += 1
@@ -228,13 +228,13 @@ def close_line(data, table, line, out):
         line[place] = 0
 
 
-@nb.njit(cache=True, nogil=True, _nrt=False)
+@nb.njit(**LEAF)
 def _is_general(data, place, last):
     """Does the character U+2080 to U+20BF with this last byte stand here?"""
     return data[place] == 0xE2 and data[place + 1] == 0x80 and data[place + 2] == last
 
 
-@nb.njit(cache=True, nogil=True, _nrt=False)
+@nb.njit(**LEAF)
 def last_point(data, start, stop):
     """The last code point before ``stop``, -1 where it is not UTF-8."""
     lead = stop - 1
@@ -244,7 +244,7 @@ def last_point(data, start, stop):
     return point if lead + length == stop else np.int64(-1)
 
 
-@nb.njit(cache=True, nogil=True, _nrt=False)
+@nb.njit(**LEAF)
 def find_javascript(data, begin, end, line):
     """Look for the word javascript within a word that has a j."""
     for place in range(begin, end - 9):

@@ -15,7 +15,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from jurat.text.simd import lowest_bit, set_bits
+from jurat.text.simd import LEAF, lowest_bit, set_bits
 
 __all__ = ["BREAKS", "LETTERS", "PLAINS", "RARE", "bits_at", "map_document", "next_bit"]
 
@@ -64,14 +64,14 @@ def _masks(typingctx: Any, data: Any, place: Any) -> Any:
     return signature, generate
 
 
-@nb.njit(cache=True, nogil=True, inline="always", _nrt=False)
+@nb.njit(inline="always", **LEAF)
 def bits_at(maps, place, kind):
     """Sixty-four bits of a map from ``place``."""
     at, shift = (place >> 6) * _MAPS + kind, np.uint64(place & 63)
     return (maps[at] >> shift) | ((maps[at + _MAPS] << _ONE) << (np.uint64(63) - shift))
 
 
-@nb.njit(cache=True, nogil=True, _nrt=False)
+@nb.njit(**LEAF)
 def next_bit(maps, place, stop, kind):
     """The first place in ``[place, stop)`` whose bit is set in a map, or ``stop``."""
     while place < stop:
@@ -82,7 +82,7 @@ def next_bit(maps, place, stop, kind):
     return stop
 
 
-@nb.njit(cache=True, nogil=True, _nrt=False)
+@nb.njit(**LEAF)
 def map_document(data, start, stop, maps, edges):
     """Map one document; returns how many edges there are, a beginning and an end in turn, counted from ``start``.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from jurat.text.simd import fold_product, load_word
+from jurat.text.simd import LEAF, fold_product, load_word
 
 __all__ = ["fold_bytes", "fold_short", "repeated_lines", "repeated_n_grams", "repeated_paragraphs"]
 
@@ -20,7 +20,7 @@ _LENGTH_KEY = np.uint64(0x8EBC6AF09C88C6E3)
 _ONE, _EIGHT = np.uint64(1), np.uint64(8)
 
 
-@nb.njit(cache=True, nogil=True, _nrt=False)
+@nb.njit(**LEAF)
 def fold_bytes(data, start, stop):
     """Hash bytes ``[start, stop)``; reads up to 16 bytes behind ``stop``."""
     result = np.uint64(stop - start) * _LENGTH_KEY
@@ -39,13 +39,13 @@ def fold_bytes(data, start, stop):
     return result
 
 
-@nb.njit(cache=True, nogil=True, inline="always", _nrt=False)
+@nb.njit(inline="always", **LEAF)
 def fold_short(low, size):
     """Hash at most eight bytes, given as a number, as `fold_bytes` does."""
     return fold_product(low ^ _FIRST_KEY ^ (np.uint64(size) * _LENGTH_KEY), _SECOND_KEY)
 
 
-@nb.njit(cache=True, nogil=True, _nrt=False)
+@nb.njit(**LEAF)
 def _slot(keys, marks, mark, mask, key):
     """Where ``key`` stands in the table of this ``mark``, or the free place for it (then ``marks`` differs)."""
     place = np.int64(key) & mask
@@ -54,7 +54,7 @@ def _slot(keys, marks, mark, mask, key):
     return place
 
 
-@nb.njit(cache=True, nogil=True, _nrt=False)
+@nb.njit(**LEAF)
 def _mask(count):
     size = 16
     while size < 2 * count:
@@ -62,7 +62,7 @@ def _mask(count):
     return size - 1
 
 
-@nb.njit(cache=True, nogil=True, _nrt=False)
+@nb.njit(**LEAF)
 def repeated_lines(hashes, filled, lengths, count, table, mark):
     """How many of ``count`` lines stood before, their characters, and those of lines that hold more than whitespace."""
     keys, marks = table[0], table[1]
@@ -80,7 +80,7 @@ def repeated_lines(hashes, filled, lengths, count, table, mark):
     return repeats, characters, filled_characters
 
 
-@nb.njit(cache=True, nogil=True, _nrt=False)
+@nb.njit(**LEAF)
 def repeated_paragraphs(data, begin, end, breaks, line_characters, count, table, mark):
     """Paragraphs of the text ``[begin, end)``, those that stood before, and the characters of these.
 
@@ -115,7 +115,7 @@ def repeated_paragraphs(data, begin, end, breaks, line_characters, count, table,
         i += 1
 
 
-@nb.njit(cache=True, nogil=True, _nrt=False)
+@nb.njit(**LEAF)
 def _sift_pairs(words, n, seen, slots):
     """Write the places of word pairs that may come again; returns how many."""
     places, keys = slots[0], slots[1]
@@ -138,7 +138,7 @@ _NUMBER = np.uint64((1 << 31) - 1)
 _PLACE = np.uint64(32)
 
 
-@nb.njit(cache=True, nogil=True, _nrt=False)
+@nb.njit(**LEAF)
 def _count(size, words, candidates, n, table, firsts, slots):
     """Count candidates of one level; returns the place and number of the most frequent (the earliest of equals).
 
@@ -166,7 +166,7 @@ def _count(size, words, candidates, n, table, firsts, slots):
     return best, np.int64(most)
 
 
-@nb.njit(cache=True, nogil=True, _nrt=False)
+@nb.njit(**LEAF)
 def _covered(size, ends, candidates, table, slots):
     """Characters of n-grams that stood before; what one such covers is not looked at again."""
     places, owner = slots[0], slots[1]
@@ -183,7 +183,7 @@ def _covered(size, ends, candidates, table, slots):
     return characters
 
 
-@nb.njit(cache=True, nogil=True, _nrt=False)
+@nb.njit(**LEAF)
 def _survivors(size, n, candidates, table, firsts, slots):
     """Keep the places whose n-gram, and the one a word later, come more than once; returns how many."""
     places, owner = slots[0], slots[1]
@@ -201,7 +201,7 @@ def _survivors(size, n, candidates, table, firsts, slots):
     return pairs
 
 
-@nb.njit(cache=True, nogil=True, _nrt=False)
+@nb.njit(**LEAF)
 def repeated_n_grams(words, ends, n, scratch, out):
     """Write characters of the top 2-, 3-, 4-gram and of repeated 5- to 10-grams to ``out[0:9]``.
 

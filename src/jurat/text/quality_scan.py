@@ -18,12 +18,12 @@ from jurat.text.quality_lines import (
     LINE_BEGIN,
     LINE_CLOSED,
     LINE_END,
+    LINE_ENDS,
     LINE_LONG,
     LINE_WORDS,
     MARKED,
     PLAIN,
     SPACE,
-    LINE_ENDS,
     TERMINAL,
     close_line,
     closes,
@@ -33,14 +33,8 @@ from jurat.text.quality_lines import (
     last_point,
 )
 from jurat.text.quality_masks import BREAKS, LETTERS, PLAINS, RARE, bits_at, map_document, next_bit
-from jurat.text.quality_repetition import (
-    fold_bytes,
-    fold_short,
-    repeated_lines,
-    repeated_n_grams,
-    repeated_paragraphs,
-)
-from jurat.text.simd import load_word, lowest_bit
+from jurat.text.quality_repetition import fold_bytes, fold_short, repeated_lines, repeated_n_grams, repeated_paragraphs
+from jurat.text.simd import LEAF, load_word, lowest_bit
 from jurat.text.words import _decode
 
 __all__ = ["scan_documents"]
@@ -68,7 +62,7 @@ for _first, _second in ("em", "ms", "cy", "ie", "es", "se"):
     _OPENINGS[(ord(_first) & 31) << 5 | ord(_second) & 31] = True
 
 
-@nb.njit(cache=True, nogil=True, _nrt=False)
+@nb.njit(**LEAF)
 def _word(data, place, stop, table):
     """End of the word at ``place``, what its characters are, and its bytes beyond one a character."""
     kinds, extra = np.int64(0), 0
@@ -91,20 +85,20 @@ def _word(data, place, stop, table):
     return place, kinds, extra
 
 
-@nb.njit(cache=True, nogil=True, inline="always", _nrt=False)
+@nb.njit(inline="always", **LEAF)
 def _may_open(data, end):
     """Can a word that ends here be the first of a phrase? Five bits of its last two letters tell."""
     return _OPENINGS[((np.int64(data[end - 2]) & 31) << 5) | (np.int64(data[end - 1]) & 31)]
 
 
-@nb.njit(cache=True, nogil=True, inline="always", _nrt=False)
+@nb.njit(inline="always", **LEAF)
 def _stop_word(low, size):
     """Bit of the stop word whose bytes these are, or 0; the product gives each of the eight a place of its own."""
     place = ((low * np.uint64(_SPREAD)) & np.uint64(0xFFFFFFFF)) >> np.uint64(29)
     return np.int64((_STOP[place] == low) & (_STOP_SIZES[place] == size)) << np.int64(place)
 
 
-@nb.njit(cache=True, nogil=True, _nrt=False)
+@nb.njit(**LEAF)
 def _careful_word(data, begin, end, stop, length, kinds, table, line, state, out):
     """Enter a word into the counters and into its line, whatever its characters are."""
     if kinds & PLAIN:
@@ -131,7 +125,7 @@ def _careful_word(data, begin, end, stop, length, kinds, table, line, state, out
         state[_FOUND] |= _stop_word(low, size)
 
 
-@nb.njit(cache=True, nogil=True, _nrt=False)
+@nb.njit(**LEAF)
 def _careful_run(data, begin, end, stop, table, words, ends, line, state, out):
     """Walk a run without ASCII whitespace character by character: it may hold other whitespace, or be very long."""
     n, characters = state[_N], state[_AT]
@@ -159,7 +153,7 @@ def _careful_run(data, begin, end, stop, table, words, ends, line, state, out):
     state[_N], state[_AT] = n, characters
 
 
-@nb.njit(cache=True, nogil=True, _nrt=False)
+@nb.njit(**LEAF)
 def _look_closer(data, begin, end, rare, table, line, out):
     """Enter the marks and the j of a word in ASCII, given as bits from ``begin``; most words with marks have one."""
     only = rare & (rare - np.uint64(1)) == 0
@@ -177,7 +171,7 @@ def _look_closer(data, begin, end, rare, table, line, out):
     find_javascript(data, begin, end, line)
 
 
-@nb.njit(cache=True, nogil=True, _nrt=False)
+@nb.njit(**LEAF)
 def _gap(data, start, place, end, stop, n, characters, maps, feeds, m, table, line, out):
     """Line breaks of the whitespace ``[place, end)``, counted from ``start``; returns the line feeds so far."""
     shift = characters - place
@@ -193,7 +187,7 @@ def _gap(data, start, place, end, stop, n, characters, maps, feeds, m, table, li
     return m
 
 
-@nb.njit(cache=True, nogil=True, _nrt=False)
+@nb.njit(**LEAF)
 def _walk(data, start, stop, table, scratch, state, out):
     """Count words and lines; a run of ASCII is one word, whose kinds are read from the maps.
 
@@ -203,7 +197,7 @@ def _walk(data, start, stop, table, scratch, state, out):
     n = m = found = plain = plain_characters = alphabetic = extra = previous = first = last = 0
     runs = map_document(data, start, stop, maps, edges)
     for run in range(0, runs, 2):
-        at, to = np.int64(edges[run]), np.int64(edges[run + 1])
+        at, to = int(edges[run]), int(edges[run + 1])
         if at - previous != 1 or data[start + previous] != 32:
             m = _gap(data, start, previous, at, stop, n, previous - extra, maps, feeds, m, table, line, out)
         previous = to
@@ -254,7 +248,7 @@ def _walk(data, start, stop, table, scratch, state, out):
     return n, m, first, last
 
 
-@nb.njit(cache=True, nogil=True, _nrt=False)
+@nb.njit(**LEAF)
 def _is_high(data, begin, rare):
     """Is any of the bytes at these bits not ASCII?"""
     while rare:
@@ -264,13 +258,13 @@ def _is_high(data, begin, rare):
     return False
 
 
-@nb.njit(cache=True, nogil=True, _nrt=False)
+@nb.njit(**LEAF)
 def _ends_in_break(data, start, stop, table):
     point = last_point(data, start, stop)
     return point >= 0 and table[point] & BREAK != 0
 
 
-@nb.njit(cache=True, nogil=True, _nrt=False)
+@nb.njit(**LEAF)
 def _feed_lines(data, start, stop, table, feeds, m, lines, out):
     """Cut lines at line feeds; writes hash, whether filled, and characters of each that is not empty, returns how many."""
     hashes, filled, lengths = lines
@@ -294,7 +288,7 @@ def _feed_lines(data, start, stop, table, feeds, m, lines, out):
     return count
 
 
-@nb.njit(cache=True, nogil=True, _nrt=False)
+@nb.njit(**LEAF)
 def _document(data, start, stop, table, scratch, mark, out):
     """Count one document whose bytes have 64 readable ones behind them; returns the next mark."""
     walk, state, hashed, lines, counted, positions, counts = scratch
@@ -327,7 +321,7 @@ def _document(data, start, stop, table, scratch, mark, out):
     return mark
 
 
-@nb.njit(cache=True, nogil=True, _nrt=False)
+@nb.njit(**LEAF)
 def _strip(data, start, stop, table):
     """Where the text begins and ends without whitespace around it; it holds at least one word."""
     begin, end = start, stop
@@ -344,7 +338,7 @@ def _strip(data, start, stop, table):
     return begin, end
 
 
-@nb.njit(cache=True, nogil=True, _nrt=False)
+@nb.njit(**LEAF)
 def _largest(data, offsets):
     """The most bytes, words and line feeds that any document can hold."""
     most_bytes = most_words = most_feeds = 0
@@ -359,7 +353,7 @@ def _largest(data, offsets):
     return most_bytes, most_words, most_feeds
 
 
-@nb.njit(cache=True, nogil=True, _nrt=False)
+@nb.njit(**LEAF)
 def _power_above(number):
     size = 16
     while size < number:

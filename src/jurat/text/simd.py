@@ -13,10 +13,23 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["TILE", "fold_product", "load_word", "lowest_bit", "minhash_tile", "prefetch", "set_bits", "word_mask"]
+__all__ = [
+    "LEAF",
+    "TILE",
+    "fold_product",
+    "load_word",
+    "lowest_bit",
+    "minhash_tile",
+    "prefetch",
+    "set_bits",
+    "word_mask",
+]
 
 _I8, _I32, _I64, _I128 = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.IntType(128)
 _BLOCK = 64
+LEAF: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False}
+"""Options of kernels that make no array: without reference counts, which cost more than the work of a call on one line."""
+
 TILE = 32
 """Permutations that one pass over the shingles carries in registers."""
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from jurat.text.characters import IDEOGRAPH, SEPARATOR, character_table
 from jurat.text.column import TextColumn
-from jurat.text.simd import fold_product, load_word, lowest_bit, set_bits, word_mask
+from jurat.text.simd import LEAF, fold_product, load_word, lowest_bit, set_bits, word_mask
 
 __all__ = ["WORDS_VERSION", "WordColumn", "hash_word", "hash_words", "sequence_hashes", "word_end"]
 
@@ -82,7 +82,8 @@ def hash_words(column: TextColumn) -> WordColumn:
     offsets = np.zeros(len(column) + 1, np.int64)
     longest = int(np.diff(column.offsets).max(initial=0))
     edges = np.empty(longest + 2 * _SLACK, np.int32)
-    n = _cut(column.data, column.offsets, character_table(), edges, hashes, starts, offsets)
+    folded = np.empty(2 * longest + 32, np.uint8)
+    n = _cut(column.data, column.offsets, character_table(), (edges, folded), hashes, starts, offsets)
     return WordColumn(hashes=hashes[:n], starts=starts[:n], offsets=offsets)
 
 
@@ -138,7 +139,7 @@ def word_end(document: NDArray[np.uint8], start: int) -> int:
     return int(_word_end(document, start, character_table()))
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(**LEAF)
 def _decode(data, place, stop):
     """Code point at ``place`` and its length in bytes; what is not UTF-8 is one byte and no code point (-1)."""
     first = np.int64(data[place])
@@ -164,7 +165,7 @@ def _decode(data, place, stop):
     return point, length
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(**LEAF)
 def _word_end(data, start, table):
     point, length = _decode(data, start, len(data))
     place = start + length
@@ -178,7 +179,7 @@ def _word_end(data, start, table):
     return place
 
 
-@nb.njit(cache=True, nogil=True, inline="always")
+@nb.njit(inline="always", **LEAF)
 def _encode(point, folded, size):
     """Append a code point to a buffer as UTF-8; returns the new size."""
     if point < 0x80:
@@ -200,7 +201,7 @@ def _encode(point, folded, size):
     return size + 4
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(**LEAF)
 def _hash_bytes(data, start, stop):
     """Hash bytes that are folded already; reads up to 16 bytes behind ``stop``."""
     result = np.uint64(0)
@@ -220,13 +221,20 @@ def _hash_bytes(data, start, stop):
     return result
 
 
-@nb.njit(cache=True, nogil=True)
-def _cut_run(data, base, start, stop, table, hashes, starts, n):
-    """Cut a run that holds more than ASCII, character by character; returns the number of words so far."""
-    folded = np.empty(2 * (stop - start) + 32, np.uint8)
+@nb.njit(**LEAF)
+def _cut_run(data, base, start, stop, table, folded, hashes, starts, n):
+    """Cut a run that holds more than ASCII, or is long, character by character; returns the number of words so far."""
     size, begin = 0, start
     place = start
     while place < stop:
+        byte = data[place]
+        if byte < 0x80:
+            # In a run these are letters and digits: the bit that tells upper from lower case is set in digits anyway.
+            if size == 0:
+                begin = place
+            folded[size] = byte | 0x20
+            size, place = size + 1, place + 1
+            continue
         point, length = _decode(data, place, stop)
         kind = SEPARATOR if point < 0 else np.int64(table[point] >> 24)
         if kind != 1 and size > 0:
@@ -246,7 +254,7 @@ def _cut_run(data, base, start, stop, table, hashes, starts, n):
     return n
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(**LEAF)
 def _mark_runs(data, start, stop, edges):
     """Write where runs of word bytes begin and end, in turn, from ``start``; reads up to 64 bytes behind ``stop``."""
     n, carry = 0, np.uint64(0)
@@ -273,8 +281,8 @@ def _mark_runs(data, start, stop, edges):
     return n
 
 
-@nb.njit(cache=True, nogil=True)
-def _cut_document(data, start, stop, table, edges, hashes, starts, n):
+@nb.njit(**LEAF)
+def _cut_document(data, start, stop, table, edges, folded, hashes, starts, n):
     """Cut one document whose bytes have 64 readable ones behind them."""
     count = _mark_runs(data, start, stop, edges)
     for i in range(0, count, 2):
@@ -289,7 +297,7 @@ def _cut_document(data, start, stop, table, edges, hashes, starts, n):
             if size < 16:
                 high &= (np.uint64(1) << np.uint64(8 * (size - 8))) - np.uint64(1)
         if size > 16 or (low | high) & np.uint64(_HIGH_BITS):
-            n = _cut_run(data, start, begin, end, table, hashes, starts, n)
+            n = _cut_run(data, start, begin, end, table, folded, hashes, starts, n)
             continue
         # All bytes are ASCII letters and digits here: the bit that tells upper from lower case is set in digits anyway.
         bits = np.uint64(_LOWER_BITS)
@@ -308,17 +316,18 @@ def _cut_document(data, start, stop, table, edges, hashes, starts, n):
 
 
 @nb.njit(cache=True, nogil=True)
-def _cut(data, offsets, table, edges, hashes, starts, ends):
+def _cut(data, offsets, table, scratch, hashes, starts, ends):
     """Cut every document; those whose end has no 64 readable bytes behind it are cut from a padded copy."""
     n = 0
+    edges, folded = scratch
     for document in range(len(offsets) - 1):
         start, stop = offsets[document], offsets[document + 1]
         if stop + 64 <= len(data):
-            n = _cut_document(data, start, stop, table, edges, hashes, starts, n)
+            n = _cut_document(data, start, stop, table, edges, folded, hashes, starts, n)
         elif stop > start:
             copy = np.zeros(stop - start + 64, np.uint8)
             copy[: stop - start] = data[start:stop]
-            n = _cut_document(copy, 0, stop - start, table, edges, hashes, starts, n)
+            n = _cut_document(copy, 0, stop - start, table, edges, folded, hashes, starts, n)
         ends[document + 1] = n
     return n
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from jurat.cli.output import note
-
 __all__ = ["key", "serve"]
 
 
@@ -54,7 +52,7 @@ def serve(
     control = Control(home() / "control.sqlite")
     if not any("ingest" in known.roles and known.revoked is None for known in control.keys()):  # noqa: SIM118 - not a dict
         made = control.create_key(owner="first run", roles={"ingest", "analyse"})
-        note(
+        _say(
             f"first run: send with the header  Authorization: Bearer {made.token}\n(shown once; jurat key makes others)"
         )
     settings = Settings(
@@ -63,13 +61,13 @@ def serve(
         keep_text=keep_text,
     )
     ingest = Ingest(lake, settings, flush_seconds=flush_seconds)
-    note(f"taking OTLP at http://{host}:{port}/v1/traces into {lake}; stop with Ctrl-C")
+    _say(f"taking OTLP at http://{host}:{port}/v1/traces into {lake}; stop with Ctrl-C")
     try:
         uvicorn.run(create_app(ingest, control), host=host, port=port, log_level="warning", access_log=False)
     finally:
         ingest.close()
     counts = ingest.counts
-    note(f"{counts.requests:,} requests, {counts.spans:,} spans, {counts.dead:,} dead letters; everything is committed")
+    _say(f"{counts.requests:,} requests, {counts.spans:,} spans, {counts.dead:,} dead letters; everything is committed")
     return 0
 
 
@@ -90,6 +88,10 @@ def key(owner: str, /, *, role: list[str] | None = None, tenant: str = "default"
 
     made = Control(home() / "control.sqlite").create_key(owner=owner, roles=set(role or ["ingest"]), tenant=tenant)  # type: ignore[arg-type]
     print(made.token)
-    note(f"key {made.key.id} of {owner}, roles {', '.join(sorted(made.key.roles))}; it is not shown again")
+    _say(f"key {made.key.id} of {owner}, roles {', '.join(sorted(made.key.roles))}; it is not shown again")
     sys.stdout.flush()
     return 0
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
