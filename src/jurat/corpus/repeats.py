@@ -17,6 +17,10 @@ from jurat.text.words import WordColumn, hash_words, word_end
 __all__ = ["Passages", "find_passages"]
 
 
+_KEPT = 4096
+"""Documents whose words are held at a time."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passages:
     """Verified repeats.
@@ -64,10 +68,33 @@ def find_passages(folder: ShardFolder, keep: NDArray[np.bool_] | None = None, *,
         raise DataError("the scan stored no fingerprints", seen=str(folder.path), next_step="scan again with passages")
     rows, words, keys = _fingerprints(folder, keep)
     groups, left_out = _groups(rows, keys, most_groups)
-    texts = texts_of(folder, np.unique(rows[np.concatenate(groups)]) if groups else [])
+    sharing = np.unique(rows[np.concatenate(groups)]) if groups else np.zeros(0, np.int64)
+    texts = {row: text.encode() for row, text in texts_of(folder, sharing).items()}
     window = int(folder.manifest()["spec"]["passages"]["window"])
     table = _verified(folder, [(rows[g], words[g]) for g in groups], texts, window)
     return Passages(table=table, n_fingerprints=len(keys), n_groups=len(groups) + left_out, n_left_out=left_out)
+
+
+class _Words:
+    """Words of documents, cut when they are asked for; only the last few thousand are kept."""
+
+    def __init__(self, texts: dict[int, bytes]) -> None:
+        self._texts = texts
+        self._kept: dict[int, WordColumn] = {}
+
+    def __contains__(self, row: int) -> bool:
+        return row in self._texts
+
+    def __getitem__(self, row: int) -> WordColumn:
+        found = self._kept.pop(row, None)
+        if found is None:
+            whole = hash_words(TextColumn.of([self._texts[row]]))
+            # Copies: the columns are views of buffers made for the longest document that could have been.
+            found = WordColumn(hashes=whole.hashes.copy(), starts=whole.starts.copy(), offsets=whole.offsets)
+            if len(self._kept) >= _KEPT:
+                self._kept.pop(next(iter(self._kept)))
+        self._kept[row] = found
+        return found
 
 
 def _fingerprints(
@@ -99,11 +126,10 @@ def _groups(rows: NDArray[np.int64], keys: NDArray[np.uint64], most: int) -> tup
 
 
 def _verified(
-    folder: ShardFolder, groups: list[tuple[NDArray[np.int64], NDArray[np.int64]]], texts: dict[int, str], window: int
+    folder: ShardFolder, groups: list[tuple[NDArray[np.int64], NDArray[np.int64]]], texts: dict[int, bytes], window: int
 ) -> pa.Table:
     """Grow each group to the whole passage, dropping members that only share a hash, and passages within passages."""
-    cut = {row: hash_words(TextColumn.of([text])) for row, text in texts.items()}
-    raw = {row: np.frombuffer(text.encode(), np.uint8) for row, text in texts.items()}
+    cut = _Words(texts)
     ids = folder.column("doc_id")["doc_id"]
     known: dict[int, list[tuple[int, int, int]]] = {}
     out: dict[str, list[object]] = {
@@ -122,7 +148,8 @@ def _verified(
             first, last = word - before, word - before + size
             known.setdefault(row, []).append((first, last, len(members)))
             starts = cut[row].starts
-            begin, end = int(starts[first]), word_end(raw[row], int(starts[last - 1]))
+            raw = texts[row]
+            begin, end = int(starts[first]), word_end(np.frombuffer(raw, np.uint8), int(starts[last - 1]))
             values = (
                 number,
                 row,
@@ -131,7 +158,7 @@ def _verified(
                 end,
                 size,
                 len(members),
-                bytes(raw[row][begin:end]).decode(),
+                raw[begin:end].decode(),
             )
             for column, value in zip(out.values(), values, strict=True):
                 column.append(value)
@@ -140,9 +167,7 @@ def _verified(
     return pa.table({name: pa.array(column, kinds.get(name, pa.int64())) for name, column in out.items()})
 
 
-def _same_window(
-    rows: NDArray[np.int64], words: NDArray[np.int64], cut: dict[int, WordColumn], window: int
-) -> list[tuple[int, int]]:
+def _same_window(rows: NDArray[np.int64], words: NDArray[np.int64], cut: _Words, window: int) -> list[tuple[int, int]]:
     """Members whose words are those of the first, word by word."""
     members = [(int(r), int(w)) for r, w in zip(rows, words, strict=True) if int(r) in cut]
     if not members:
@@ -152,7 +177,7 @@ def _same_window(
     return [(r, w) for r, w in members if np.array_equal(cut[r].hashes[w : w + window], wanted)]
 
 
-def _grown(members: list[tuple[int, int]], cut: dict[int, WordColumn], window: int) -> tuple[int, int]:
+def _grown(members: list[tuple[int, int]], cut: _Words, window: int) -> tuple[int, int]:
     """Words before the window and words in all on which every member agrees."""
     row, word = members[0]
     before, after = word, len(cut[row].hashes) - word - window

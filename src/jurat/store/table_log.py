@@ -179,7 +179,8 @@ class TableLog:
 
     def transaction(self, application: str) -> int | None:
         """Newest number of an application that the table holds; ``None`` where it holds none."""
-        return self._newest().transaction_version(application)
+        version: int | None = self._newest().transaction_version(application)
+        return version
 
     def is_applied(self, transaction: tuple[str, int]) -> bool:
         """Whether the table holds this or a later number of the application; asked under the commit lock."""

@@ -147,7 +147,8 @@ class OddCells:
 
     def _pieces(self, span: int, column: str, rank: int) -> str | None:
         """Messages that come one attribute a piece, in the order of their numbers."""
-        number, wanted = self._order.index(column), []
+        number = self._order.index(column)
+        wanted: list[tuple[int, int, int]] = []
         roles: dict[int, str] = {}
         for row in range(int(self.spans[span, kernel.S_FROM]), int(self.spans[span, kernel.S_TO])):
             alias = int(self.attributes[row, kernel.A_ALIAS])

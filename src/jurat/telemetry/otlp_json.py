@@ -283,7 +283,8 @@ def parse_message(message: str, data: bytes) -> dict[str, Any]:
 def _parse(message: str, data: bytes, depth: int) -> dict[str, Any]:
     if depth > MOST_DEPTH:
         raise ValueError(f"nested deeper than {MOST_DEPTH} levels")
-    fields, found, place = _MESSAGES[message], {}, 0
+    fields, place = _MESSAGES[message], 0
+    found: dict[str, Any] = {}
     while place < len(data):
         number, wire, body, place = read_field(data, place)
         field = fields.get(number)

@@ -149,7 +149,7 @@ def _find_indexed(data, start, length, table, names, places, scratch):
         number = np.int64(0)
         if place > start and data[place - 1] == 46:
             while end < stop and 48 <= data[end] <= 57:
-                number = min(number * 10 + np.int64(data[end]) - 48, 99_999)
+                number = min(number * 10 + np.int64(data[end]) - 48, np.int64(99_999))
                 end += 1
         if end > place and (end == stop or data[end] == 46):
             scratch[n] = 42
