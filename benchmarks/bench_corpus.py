@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.corpus_material import Material, build_corpus
 from benchmarks.corpus_peers import DAFT, DATASKETCH, DATATROVE, RENSA, run_peer
-from benchmarks.record import RESULTS, Row, report, row_of, side_by_side
+from benchmarks.record import RESULTS, Row, limit_row, report, row_of, side_by_side
 from jurat.corpus.benchmarks import NGRAM, BenchmarkSource, load_benchmarks
 from jurat.corpus.contamination import ContaminationSpec
 from jurat.corpus.cost import cost_model, read_rates
@@ -75,13 +75,6 @@ def per_gigabyte(work: Callable[[TextColumn], Any], column: TextColumn, rounds: 
 def bands(column: TextColumn) -> np.ndarray:
     """From text to 14 bands of 8 rows."""
     return band_keys(signatures(hash_words(column)))
-
-
-def limit_row(name: str, value: float, limit: float, *, unit: str, of: str = "limit", at_most: bool = True) -> Row:
-    """A figure against a limit that is no peer: its ratio to the limit."""
-    ratio = value / limit
-    met = ratio <= 1 if at_most else ratio >= 1
-    return Row(name=name, ours=value, peer=limit, peer_name=of, unit=unit, ratio=ratio, goal=1.0, met=met)
 
 
 def peer_row(name: str, ours: float, code: str, sample: Path, n: int, *, peer_name: str, goal: float) -> Row:
@@ -288,16 +281,19 @@ def tfidf_row(texts: list[str]) -> Row:
 
 
 def whole_rows(material: Material, kernels: float) -> list[Row]:
-    """Scan and dedup of the corpus in a process of its own, one worker: time and peak memory."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.corpus_whole", str(material.folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise RuntimeError(done.stderr[-2000:])
-    found = json.loads(done.stdout.strip().splitlines()[-1])
+    """Scan and dedup of the corpus in processes of their own, one worker: time and peak memory."""
+    found: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as place:
+        for step in ("scan", "dedup"):
+            done = subprocess.run(
+                [sys.executable, "-m", "benchmarks.corpus_whole", step, str(material.folder), place],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode != 0:
+                raise RuntimeError(done.stderr[-2000:])
+            found |= json.loads(done.stdout.strip().splitlines()[-1])
     print(json.dumps(found))
     gigabytes = material.n_bytes / 1e9
     batch, marks = found["batch"] / 1e6, found["signatures"] / 1e6

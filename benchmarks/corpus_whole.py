@@ -1,4 +1,4 @@
-"""Scan and deduplicate a folder in this one process; prints CPU seconds and what memory it took as JSON.
+"""Scan a folder, or deduplicate the scan, in this one process, as a user would; prints CPU seconds and memory as JSON.
 
 Peak memory (the kernel's high-water mark, set back before each step) is counted beyond the loaded program: libraries, compiled
 kernels and allocators as they stand after the same work on two hundred documents. It is held against what the steps may keep:
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -48,52 +47,60 @@ def _largest_batch(folder: Path) -> int:
     return largest
 
 
-def main(corpus: Path) -> None:
-    """Warm up, run, tell."""
-    with tempfile.TemporaryDirectory() as name:
-        place = Path(name)
-        documents = place / "documents"
-        documents.mkdir()
-        for file in corpus.glob("documents-*.parquet"):
+def _work_on(corpus: Path, place: Path) -> Path:
+    """The corpus without its lists, and the same work done on two hundred documents of it."""
+    documents = place / "documents"
+    documents.mkdir(exist_ok=True)
+    for file in corpus.glob("documents-*.parquet"):
+        if not (documents / file.name).exists():
             (documents / file.name).symlink_to(file)
-        small = pq.ParquetFile(sorted(documents.iterdir())[0]).iter_batches(200)
-        pq.write_table(pa.Table.from_batches([next(small)]), place / "small.parquet")
-        scan([place / "small.parquet"], place / "warm", workers=1)
-        deduplicate(ShardFolder(place / "warm"), place / "warm-dedup")
-        before = _memory("VmRSS")
-        _start_over()
-        begin = time.process_time()
-        result = scan([documents], place / "scan", workers=1)
-        scanned = time.process_time()
-        folder = ShardFolder(place / "scan")
-        scan_peak = _memory("VmHWM")
-        _start_over()
-        deduplicate(folder, place / "dedup")
-        ended = time.process_time()
-        dedup_peak = _memory("VmHWM")
-        minhash = minhash_of(folder)
-        per_document = minhash.permutations + 8 * minhash.bands
-        seconds = time.process_time()
-        for file in find_files([documents]):
-            for _ in read_unit([file], ScanSpec()):
-                pass
-        read = time.process_time() - seconds
-        seconds = time.process_time()
-        for file in sorted(documents.iterdir()):
-            for _ in pq.ParquetFile(file).iter_batches(2_000):
-                pass
-        arrow = time.process_time() - seconds
-        print(
-            json.dumps(
-                {
-                    "scan": scanned - begin, "dedup": ended - scanned, "read": read, "arrow": arrow,
-                    "program": before, "scan_peak": scan_peak - before, "dedup_peak": dedup_peak - before,
-                    "batch": _largest_batch(documents), "signatures": result.n_read * per_document,
-                    "documents": result.n_read, "bytes": result.n_bytes,
-                }
-            )
-        )  # fmt: skip
+    small = place / "small.parquet"
+    pq.write_table(pa.Table.from_batches([next(pq.ParquetFile(min(documents.iterdir())).iter_batches(200))]), small)
+    return documents
+
+
+def scan_step(documents: Path, place: Path) -> dict[str, float]:
+    """Scan, with what reading alone costs."""
+    scan([place / "small.parquet"], place / "warm", workers=1)
+    before = _memory("VmRSS")
+    _start_over()
+    begin = time.process_time()
+    result = scan([documents], place / "scan", workers=1)
+    scanned, peak = time.process_time() - begin, _memory("VmHWM")
+    seconds = time.process_time()
+    for file in find_files([documents]):
+        for _ in read_unit([file], ScanSpec()):
+            pass
+    read = time.process_time() - seconds
+    seconds = time.process_time()
+    for file in sorted(documents.iterdir()):
+        for _ in pq.ParquetFile(file).iter_batches(2_000):
+            pass
+    arrow = time.process_time() - seconds
+    minhash = minhash_of(ShardFolder(place / "scan"))
+    return {
+        "scan": scanned, "read": read, "arrow": arrow, "scan_peak": peak - before, "batch": _largest_batch(documents),
+        "signatures": result.n_read * (minhash.permutations + 8 * minhash.bands), "documents": result.n_read,
+        "bytes": result.n_bytes,
+    }  # fmt: skip
+
+
+def dedup_step(place: Path) -> dict[str, float]:
+    """Deduplicate what was scanned."""
+    deduplicate(ShardFolder(place / "warm"), place / "warm-dedup")
+    before = _memory("VmRSS")
+    _start_over()
+    begin = time.process_time()
+    deduplicate(ShardFolder(place / "scan"), place / "dedup")
+    return {"dedup": time.process_time() - begin, "dedup_peak": _memory("VmHWM") - before}
+
+
+def main(step: str, corpus: Path, place: Path) -> None:
+    """Warm up, run, tell; with the system's allocator, as the command line does."""
+    pa.set_memory_pool(pa.system_memory_pool())
+    documents = _work_on(corpus, place)
+    print(json.dumps(scan_step(documents, place) if step == "scan" else dedup_step(place)))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))

@@ -135,7 +135,7 @@ def test_empty_documents_are_quarantined(tmp_path: Path) -> None:
     (tmp_path / "f.csv").write_bytes(b"text\n")
     assert reasons(read_all(tmp_path)) == [
         "empty", "empty", "no text in the page", "empty", "field 'text' holds null, not text",
-        "field 'text' holds a number, not text", "no field 'text'", "empty", "no document in the file",
+        "field 'text' holds a number, not text", "the record has no field 'text'", "empty", "no document in the file",
         "no document in the file",
     ]  # fmt: skip
 
@@ -235,7 +235,7 @@ def test_a_missing_text_field_is_refused_with_near_names_or_quarantined_if_asked
 def test_a_first_record_without_text_does_not_condemn_the_file(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"title": "none"}\nrubbish\n{"text": "some"}\n')
     rows = read_all(tmp_path)
-    assert reasons(rows) == ["no field 'text'", "not JSON: Expecting value at character 0", None]
+    assert reasons(rows) == ["the record has no field 'text'", "not JSON: Expecting value at character 0", None]
 
 
 def test_lines_that_are_no_objects_are_quarantined_one_by_one(tmp_path: Path) -> None:

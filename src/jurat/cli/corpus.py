@@ -83,6 +83,7 @@ def scan(
         sample=sample,
         benchmarks=tuple(BenchmarkSource.parse(text) for text in benchmark or ()),
     )
+    _save_memory()
     found = run(inputs, out, spec, workers=workers, progress=_progress("scanned", 1 << 20, "MB"))
     lines = [
         f"{found.n_met:,} documents met = {found.n_read:,} read + {found.n_quarantined:,} quarantined",
@@ -138,6 +139,7 @@ def dedup(
         raise UsageError(
             "a similarity lies above 0 and up to 1", seen=str(similarity), next_step="try --similarity 0.75"
         )
+    _save_memory()
     found = deduplicate(
         ShardFolder(scan),
         out,
@@ -155,7 +157,13 @@ def dedup(
         + (f", {found.n_capped:,} left uncompared in crowded buckets" if found.n_capped else ""),
     ]
     if found.largest_clusters:
-        lines.append("largest clusters: " + ", ".join(f"{size:,}" for size in found.largest_clusters))
+        sizes = found.largest_clusters[:5]
+        largest = (
+            "none is larger than a pair"
+            if sizes[0] == 2
+            else "the largest hold " + ", ".join(map("{:,}".format, sizes))
+        )
+        lines.append(f"groups of copies: {largest}")
     if found.n_passages is not None:
         lines.append(
             f"{found.n_passages:,} passages are shared, by {found.n_passage_documents:,} of the documents that stay"
@@ -289,7 +297,7 @@ def gate(
     audit
         Folder of an audit, for limits that ask for one.
     write
-        Also write the admitted documents.
+        Also write the admitted documents; a gate that fails writes none.
     json
         Print the result as JSON.
     """
@@ -308,7 +316,9 @@ def gate(
     lines += [""] if found.breaches else []
     for breach in found.breaches:
         lines.append(f"limit {breach.limit}: {breach.seen:.4g} where {breach.allowed:.4g} is allowed; {breach.detail}")
-    lines += ["", f"decisions: {out / 'decisions.parquet'}" + (f", admitted: {out / 'admitted'}" if write else "")]
+    lines += ["", f"decisions: {out / 'decisions.parquet'}"]
+    if write:
+        lines.append(f"admitted: {out / 'admitted'}" if found.verdict == "pass" else "nothing written: the gate failed")
     emit("\n".join(lines), document, as_json=json)
     return 0 if found.verdict == "pass" else 3
 
@@ -354,6 +364,13 @@ def sample(
     text = table([by, "there are", "drawn", "missing"], rows)
     emit(f"{text}\n\n{found.n_drawn:,} of {found.n_available:,} documents", found.document(), as_json=json)
     return 0
+
+
+def _save_memory() -> None:
+    """Let Arrow use the system's allocator, which gives memory back; its own keeps about as much again as is in use."""
+    import pyarrow as pa
+
+    pa.set_memory_pool(pa.system_memory_pool())
 
 
 def _share(interval: Interval) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jurat.errors import UsageError
+from jurat.inert import inert, inert_json
 from jurat.store.durable import write_atomically
 
 __all__ = ["emit", "note", "save_page", "table", "track"]
@@ -18,12 +19,15 @@ T = TypeVar("T")
 
 def emit(text: str, document: Any, *, as_json: bool) -> None:
     """Print a result as text, or its JSON form where that was asked for."""
-    print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) if as_json else text)
+    if as_json:
+        print(inert_json(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)))
+    else:
+        print(inert(text))
 
 
 def note(text: str) -> None:
     """Say something about the work, not the result: to stderr."""
-    print(text, file=sys.stderr)
+    print(inert(text), file=sys.stderr)
 
 
 def save_page(path: Path, page: str) -> None:

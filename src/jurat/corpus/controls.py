@@ -26,6 +26,10 @@ __all__ = ["CHANGES", "PlantedPairs", "RecallLine", "exact_similarity", "plant_p
 _BINS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
+_AT_A_TIME = 200
+"""Pairs that are held in memory together."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlantedPairs:
     """Pairs of a document and a changed copy.
@@ -153,14 +157,29 @@ def plant_pairs(
         Where no document is long enough.
     """
     minhash = minhash or MinHashSpec()
-    hosts = [words for words in (text.split() for text in texts) if len(words) >= 40]
+    hosts = [text for text in texts if len(text.split(maxsplit=40)) >= 40]
     if not hosts:
         raise ValueError("planting needs documents of at least 40 words; none of those given has so many")
     rng = np.random.default_rng(seed)
+    parts = [
+        _plant([hosts[number % len(hosts)] for number in range(first, min(first + _AT_A_TIME, pairs))], minhash, rng)
+        for first in range(0, pairs, _AT_A_TIME)
+    ]
+    return PlantedPairs(
+        change=[name for part in parts for name in part.change],
+        similarity=np.concatenate([part.similarity for part in parts]),
+        candidate=np.concatenate([part.candidate for part in parts]),
+        agreement=np.concatenate([part.agreement for part in parts]),
+        numbers=minhash.permutations,
+    )
+
+
+def _plant(hosts: Sequence[str], minhash: MinHashSpec, rng: np.random.Generator) -> PlantedPairs:
+    """A copy of each host, changed by a random amount, and what the search sees of the two."""
     names = list(CHANGES)
     originals, copies, change = [], [], []
-    for number in range(pairs):
-        words = hosts[number % len(hosts)]
+    for host in hosts:
+        words = host.split()
         name = names[int(rng.integers(len(names)))]
         originals.append(" ".join(words))
         copies.append(" ".join(CHANGES[name](words, float(rng.uniform(0, 0.6)), rng)))

@@ -69,8 +69,11 @@ def benchmarks_of(folder: ShardFolder) -> Benchmarks:
             "the scan looked for no benchmark", seen=str(folder.path),
             next_step="scan again with --benchmark NAME=PATH (unchanged shards are not made anew for anything else)",
         )  # fmt: skip
-    for known in about:
-        path = Path(known["path"])
+    kept = folder.path / "benchmarks.json"
+    places = [
+        Path(p) for p in (json.loads(kept.read_bytes()) if kept.is_file() else [known["path"] for known in about])
+    ]
+    for known, path in zip(about, places, strict=True):
         if not path.is_file() or file_sha256(path) != known["sha256"]:
             raise DataError(
                 "a benchmark file is gone or has changed since the scan", seen=str(path),
@@ -80,12 +83,12 @@ def benchmarks_of(folder: ShardFolder) -> Benchmarks:
         [
             BenchmarkSource(
                 name=b["name"],
-                path=Path(b["path"]),
+                path=path,
                 question=b["question"],
                 answer=b["answer"] or None,
                 item=b["item"] or None,
             )
-            for b in about
+            for b, path in zip(about, places, strict=True)
         ]
     )
 

@@ -201,7 +201,7 @@ def _result(
     sources = folder.column("source")["source"].combine_chunks().take(pa.array(found.rows))
     n, stays = len(found.rows), int(counts.get("stays", 0))
     texts = sample_of(folder, most=2000).text
-    long = any(len(text.split()) >= 40 for text in texts)
+    long = any(len(text.split(maxsplit=40)) >= 40 for text in texts)
     return DedupResult(
         n_documents=n,
         n_stays=stays,

@@ -47,7 +47,8 @@ def gate(
     audit
         Folder of an audit, for limits that ask for one.
     write
-        Whether the admitted documents are read again and written as Parquet, a file a shard.
+        Whether the admitted documents are read again and written as Parquet, a file a shard; a gate that fails writes none,
+        for what stands in a folder gets used.
 
     Returns
     -------
@@ -60,7 +61,7 @@ def gate(
     make_folder(out)
     write_table(out / "decisions.parquet", admission.decisions, folder)
     shutil.copyfile(specification, out / "specification.toml")
-    if write:
+    if write and admission.verdict == "pass":
         write_admitted(folder, admission, out / "admitted")
     document = gate_document(loaded, folder, admission, file_sha256(out / "decisions.parquet"))
     write_atomically(out / "gate.json", canonical_json(document))

@@ -161,7 +161,7 @@ def _take_text(record: Found, values: dict[str, Any], name: str) -> None:
     elif name in values:
         record.reason = f"field {name!r} holds {_kind(text)}, not text"
     else:
-        record.reason = f"no field {name!r}"
+        record.reason = f"the record has no field {name!r}"
 
 
 def _elements(stream: io.BufferedReader, longest: int) -> Iterator[Line]:

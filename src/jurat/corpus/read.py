@@ -33,7 +33,7 @@ _BLOCK = 1 << 20
 class _Options:
     """How to read; see `read_documents`."""
 
-    batch_bytes: int = 16 << 20
+    batch_bytes: int = 8 << 20
     fields: Fields = field(default_factory=Fields)
     limits: Limits = field(default_factory=Limits)
     must_have_text: bool = True
@@ -64,7 +64,7 @@ class Page:
 def read_documents(
     inputs: Inputs,
     *,
-    batch_bytes: int = 16 << 20,
+    batch_bytes: int = 8 << 20,
     text_field: str = "text",
     id_field: str | None = None,
     fields: Fields | None = None,

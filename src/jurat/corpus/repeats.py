@@ -1,24 +1,35 @@
-"""Passages that stand in more than one document: found by fingerprint, verified word by word, grown to their full length."""
+"""Passages that stand in more than one document: found by fingerprint, verified word by word, grown to their full length.
+
+Memory does not grow with the corpus: fingerprints are spilled by their leading bits and grouped a part at a time, and the
+words of documents that share one are kept in a file, of which each comparison reads what it compares.
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from jurat.corpus.shards import ShardFolder
-from jurat.corpus.texts import texts_of
+from jurat.corpus.texts import read_texts
 from jurat.errors import DataError
 from jurat.text.column import TextColumn
-from jurat.text.words import WordColumn, hash_words, word_end
+from jurat.text.words import hash_words, word_end
 
 __all__ = ["Passages", "find_passages"]
 
-
-_KEPT = 4096
-"""Documents whose words are held at a time."""
+_PARTS = 64
+"""Files that fingerprints are spilled to, by their first six bits."""
+_FINGERPRINT = np.dtype([("key", "<u8"), ("row", "<i4"), ("word", "<i4")])
+_STRIDE = 256
+"""Words read at a time while a passage is grown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +40,7 @@ class Passages:
     ----------
     table
         One row an occurrence: ``passage`` (number), ``row`` and ``doc_id`` of the document, ``start`` and ``end`` (bytes),
-        ``n_words``, ``n_documents`` that hold the passage, and its ``text`` in the first.
+        ``n_words``, ``n_documents`` that hold the passage, and its ``text`` beside the first occurrence.
     n_fingerprints, n_groups
         Fingerprints stored, and those that more than one document shares.
     n_left_out
@@ -66,129 +77,207 @@ def find_passages(folder: ShardFolder, keep: NDArray[np.bool_] | None = None, *,
     """
     if folder.manifest()["spec"]["passages"] is None:
         raise DataError("the scan stored no fingerprints", seen=str(folder.path), next_step="scan again with passages")
-    rows, words, keys = _fingerprints(folder, keep)
-    groups, left_out = _groups(rows, keys, most_groups)
-    sharing = np.unique(rows[np.concatenate(groups)]) if groups else np.zeros(0, np.int64)
-    texts = {row: text.encode() for row, text in texts_of(folder, sharing).items()}
     window = int(folder.manifest()["spec"]["passages"]["window"])
-    table = _verified(folder, [(rows[g], words[g]) for g in groups], texts, window)
-    return Passages(table=table, n_fingerprints=len(keys), n_groups=len(groups) + left_out, n_left_out=left_out)
+    with TemporaryDirectory(dir=folder.path, prefix=".passages.") as scratch:
+        n_fingerprints = _spill(folder, keep, Path(scratch))
+        groups, n_groups = _groups(Path(scratch), most_groups)
+        with _WordFile(Path(scratch) / "words", folder, groups) as words:
+            table = _verified(folder, groups, words, window)
+    return Passages(
+        table=table, n_fingerprints=n_fingerprints, n_groups=n_groups, n_left_out=max(0, n_groups - most_groups)
+    )
 
 
-class _Words:
-    """Words of documents, cut when they are asked for; only the last few thousand are kept."""
-
-    def __init__(self, texts: dict[int, bytes]) -> None:
-        self._texts = texts
-        self._kept: dict[int, WordColumn] = {}
-
-    def __contains__(self, row: int) -> bool:
-        return row in self._texts
-
-    def __getitem__(self, row: int) -> WordColumn:
-        found = self._kept.pop(row, None)
-        if found is None:
-            whole = hash_words(TextColumn.of([self._texts[row]]))
-            # Copies: the columns are views of buffers made for the longest document that could have been.
-            found = WordColumn(hashes=whole.hashes.copy(), starts=whole.starts.copy(), offsets=whole.offsets)
-            if len(self._kept) >= _KEPT:
-                self._kept.pop(next(iter(self._kept)))
-        self._kept[row] = found
-        return found
-
-
-def _fingerprints(
-    folder: ShardFolder, keep: NDArray[np.bool_] | None
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]:
-    parts, first = [], 0
+def _spill(folder: ShardFolder, keep: NDArray[np.bool_] | None, scratch: Path) -> int:
+    """Write the fingerprints of the documents looked at into files by their leading bits; how many there are."""
+    first, total = 0, 0
     for batch in folder.batches("passages"):
         lists = batch.column(0)
+        rows = np.asarray(pc.list_parent_indices(lists)).astype(np.int64) + first
+        chosen = np.ones(len(rows), np.bool_) if keep is None else keep[rows]
         values = lists.flatten()
-        rows = np.asarray(pa.compute.list_parent_indices(lists)).astype(np.int64) + first
-        chosen = slice(None) if keep is None else keep[rows]
-        words, keys = values.field("word").to_numpy(), values.field("key").to_numpy()
-        parts.append((rows[chosen], words[chosen].astype(np.int64), keys[chosen]))
-        first += len(batch)
-    rows, words, keys = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return rows, words, keys
+        found = np.empty(int(chosen.sum()), _FINGERPRINT)
+        found["key"], found["row"] = values.field("key").to_numpy()[chosen], rows[chosen]
+        found["word"] = values.field("word").to_numpy()[chosen]
+        found = found[np.argsort(found["key"], kind="stable")]
+        edges = np.searchsorted(found["key"], _first_keys())
+        for part in range(_PARTS):
+            piece = found[edges[part] : edges[part + 1] if part + 1 < _PARTS else len(found)]
+            if len(piece):
+                with (scratch / f"{part:02}").open("ab") as file:
+                    file.write(piece.tobytes())
+        first, total = first + len(batch), total + len(found)
+    pa.default_memory_pool().release_unused()
+    return total
 
 
-def _groups(rows: NDArray[np.int64], keys: NDArray[np.uint64], most: int) -> tuple[list[NDArray[np.int64]], int]:
-    """Places of the fingerprints that at least two documents share, once a document, widest first."""
-    order = np.lexsort((rows, keys))
-    fresh = np.concatenate([[True], (np.diff(keys[order]) != 0) | (np.diff(rows[order]) != 0)])
-    order = order[fresh[: len(order)]]
-    starts = np.flatnonzero(np.concatenate([[True], np.diff(keys[order]) != 0])[: len(order)])
-    sizes = np.diff(np.append(starts, len(order)))
-    shared = np.flatnonzero(sizes > 1)
-    widest = shared[np.argsort(-sizes[shared], kind="stable")][:most]
-    return [order[starts[i] : starts[i] + sizes[i]] for i in widest], max(0, len(shared) - most)
+def _first_keys() -> NDArray[np.uint64]:
+    """Least key of each part."""
+    return np.arange(_PARTS, dtype=np.uint64) << np.uint64(64 - (_PARTS - 1).bit_length())
 
 
-def _verified(
-    folder: ShardFolder, groups: list[tuple[NDArray[np.int64], NDArray[np.int64]]], texts: dict[int, bytes], window: int
-) -> pa.Table:
+def _groups(scratch: Path, most: int) -> tuple[list[NDArray[np.int32]], int]:
+    """Places of the fingerprints that at least two documents share, once a document, widest first; and how many there are."""
+    widths = [np.diff(starts) for _, starts in _shared(scratch)]
+    every = np.concatenate(widths) if widths else np.zeros(0, np.int64)
+    chosen = np.sort(np.argsort(-every, kind="stable")[:most])
+    del widths
+    found: list[NDArray[np.int32]] = []
+    passed = 0
+    for entries, starts in _shared(scratch):
+        here = chosen[np.searchsorted(chosen, passed) : np.searchsorted(chosen, passed + len(starts) - 1)] - passed
+        places = np.stack([entries["row"], entries["word"]], axis=1)
+        found += [places[starts[i] : starts[i + 1]].copy() for i in here]
+        passed += len(starts) - 1
+    order = np.argsort([-len(group) for group in found], kind="stable")
+    return [found[i] for i in order], len(every)
+
+
+def _shared(scratch: Path) -> Iterator[tuple[NDArray[np.void], NDArray[np.int64]]]:
+    """Of each part the entries of shared keys, by key and row, and where each key's begin, with the end behind."""
+    for part in range(_PARTS):
+        path = scratch / f"{part:02}"
+        if not path.exists():
+            continue
+        entries = np.fromfile(path, _FINGERPRINT)
+        entries = entries[np.lexsort((entries["row"], entries["key"]))]
+        fresh = np.concatenate([[True], entries["key"][1:] != entries["key"][:-1]])
+        other = fresh | np.concatenate([[True], entries["row"][1:] != entries["row"][:-1]])
+        # A document counts once for a key, with the place where it says the words first.
+        entries, fresh = entries[other], fresh[other]
+        starts = np.append(np.flatnonzero(fresh), len(entries))
+        wide = np.repeat(np.diff(starts) > 1, np.diff(starts))
+        yield entries[wide], np.concatenate([[0], np.cumsum(np.diff(starts)[np.diff(starts) > 1])])
+
+
+class _WordFile:
+    """Words and text of the documents that share a fingerprint, on disk; what is asked for is read.
+
+    For each document one after the other: the hashes of its words, where they start, and its bytes.
+    """
+
+    def __init__(self, path: Path, folder: ShardFolder, groups: list[NDArray[np.int32]]) -> None:
+        self._places: dict[int, tuple[int, int, int]] = {}
+        rows = [group[:, 0].astype(np.int64) for group in groups]
+        wanted = np.unique(np.concatenate([np.zeros(0, np.int64), *rows]))
+        del rows
+        with path.open("wb") as file:
+            at = 0
+            for row, text in read_texts(folder, wanted):
+                raw = text.encode()
+                words = hash_words(TextColumn.of([raw]))
+                self._places[row] = (at, len(words.hashes), len(raw))
+                parts = (words.hashes.astype("<u8").tobytes(), words.starts.astype("<i8").tobytes(), raw)
+                at += sum(file.write(part) for part in parts)
+        self._file = os.open(path, os.O_RDONLY)
+
+    def __enter__(self) -> _WordFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._file)
+
+    def __contains__(self, row: int) -> bool:
+        return row in self._places
+
+    def n_words(self, row: int) -> int:
+        return self._places[row][1]
+
+    def hashes(self, row: int, first: int, last: int) -> NDArray[np.uint64]:
+        """Hashes of the words from ``first`` to before ``last``."""
+        at = self._places[row][0]
+        return np.frombuffer(os.pread(self._file, 8 * (last - first), at + 8 * first), np.uint64)
+
+    def span(self, row: int, first: int, last: int) -> tuple[int, bytes]:
+        """Byte at which a word starts, and the text from there to the end of the last one."""
+        at, n_words, size = self._places[row]
+        begin, final = (
+            int(np.frombuffer(os.pread(self._file, 8, at + 8 * (n_words + word)), np.int64)[0])
+            for word in (first, last - 1)
+        )
+        text = at + 16 * n_words
+        ahead = 4096
+        while True:
+            tail = np.frombuffer(os.pread(self._file, min(ahead, size - final), text + final), np.uint8)
+            end = word_end(tail, 0)
+            if end < len(tail) or final + len(tail) == size:
+                break
+            ahead *= 16
+        return begin, os.pread(self._file, final + end - begin, text + begin)
+
+
+def _verified(folder: ShardFolder, groups: list[NDArray[np.int32]], words: _WordFile, window: int) -> pa.Table:
     """Grow each group to the whole passage, dropping members that only share a hash, and passages within passages."""
-    cut = _Words(texts)
-    ids = folder.column("doc_id")["doc_id"]
     known: dict[int, list[tuple[int, int, int]]] = {}
-    out: dict[str, list[object]] = {
-        n: [] for n in ("passage", "row", "doc_id", "start", "end", "n_words", "n_documents", "text")
-    }
-    number = 0
-    for rows, words in groups:
-        members = _same_window(rows, words, cut, window)
+    blocks: list[NDArray[np.int64]] = []
+    texts: list[str] = []
+    for group in groups:
+        members = _same_window(group, words, window)
         if len(members) < 2 or any(
             first <= members[0][1] and members[0][1] + window <= last and size >= len(members)
             for first, last, size in known.get(members[0][0], ())
         ):
             continue
-        before, size = _grown(members, cut, window)
-        for row, word in members:
+        before, size = _grown(members, words, window)
+        block = np.empty((len(members), 6), np.int64)
+        for place, (row, word) in enumerate(members):
             first, last = word - before, word - before + size
             known.setdefault(row, []).append((first, last, len(members)))
-            starts = cut[row].starts
-            raw = texts[row]
-            begin, end = int(starts[first]), word_end(np.frombuffer(raw, np.uint8), int(starts[last - 1]))
-            values = (
-                number,
-                row,
-                ids[row].as_py(),
-                begin,
-                end,
-                size,
-                len(members),
-                raw[begin:end].decode(),
-            )
-            for column, value in zip(out.values(), values, strict=True):
-                column.append(value)
-        number += 1
-    kinds = {"doc_id": pa.string(), "text": pa.string()}
-    return pa.table({name: pa.array(column, kinds.get(name, pa.int64())) for name, column in out.items()})
+            begin, text = words.span(row, first, last)
+            if not place:
+                texts.append(text.decode())
+            block[place] = (len(blocks), row, begin, begin + len(text), size, len(members))
+        blocks.append(block)
+    return _table(folder, blocks, texts)
 
 
-def _same_window(rows: NDArray[np.int64], words: NDArray[np.int64], cut: _Words, window: int) -> list[tuple[int, int]]:
+def _table(folder: ShardFolder, blocks: list[NDArray[np.int64]], texts: list[str]) -> pa.Table:
+    """Blocks of occurrences as one table, with a passage's text beside its first."""
+    every = np.concatenate([np.empty((0, 6), np.int64), *blocks])
+    names = ("passage", "row", "start", "end", "n_words", "n_documents")
+    columns = {name: pa.array(every[:, place].copy()) for place, name in enumerate(names)}
+    numbers = np.append(-1, every[:, 0])
+    firsts = pa.array(every[:, 0].copy(), mask=numbers[1:] == numbers[:-1])
+    table = pa.table({**columns, "text": pa.array(texts, pa.string()).take(firsts)})
+    ids = folder.column("doc_id")["doc_id"].combine_chunks()
+    return table.add_column(2, "doc_id", ids.take(columns["row"]))
+
+
+def _same_window(group: NDArray[np.int32], words: _WordFile, window: int) -> list[tuple[int, int]]:
     """Members whose words are those of the first, word by word."""
-    members = [(int(r), int(w)) for r, w in zip(rows, words, strict=True) if int(r) in cut]
+    members = [(r, w) for r, w in group.tolist() if r in words]
     if not members:
         return []
     row, word = members[0]
-    wanted = cut[row].hashes[word : word + window]
-    return [(r, w) for r, w in members if np.array_equal(cut[r].hashes[w : w + window], wanted)]
+    wanted = words.hashes(row, word, word + window)
+    return [(r, w) for r, w in members if np.array_equal(words.hashes(r, w, w + window), wanted)]
 
 
-def _grown(members: list[tuple[int, int]], cut: _Words, window: int) -> tuple[int, int]:
+def _grown(members: list[tuple[int, int]], words: _WordFile, window: int) -> tuple[int, int]:
     """Words before the window and words in all on which every member agrees."""
     row, word = members[0]
-    before, after = word, len(cut[row].hashes) - word - window
+    before, after = word, words.n_words(row) - word - window
     for other, place in members[1:]:
-        before = min(before, _common(cut[row].hashes[:word][::-1], cut[other].hashes[:place][::-1]))
-        after = min(after, _common(cut[row].hashes[word + window :], cut[other].hashes[place + window :]))
+        before = _agreeing(words, (row, word), (other, place), before, backwards=True)
+        after = _agreeing(words, (row, word + window), (other, place + window), after, backwards=False)
     return before, before + window + after
 
 
-def _common(left: NDArray[np.uint64], right: NDArray[np.uint64]) -> int:
-    """Length of the common beginning."""
-    size = min(len(left), len(right))
-    differ = np.flatnonzero(left[:size] != right[:size])
-    return int(differ[0]) if len(differ) else size
+def _agreeing(words: _WordFile, left: tuple[int, int], right: tuple[int, int], most: int, *, backwards: bool) -> int:
+    """Words, up to ``most``, that two documents have in common from two places on."""
+    most = min(most, right[1] if backwards else words.n_words(right[0]) - right[1])
+    done = 0
+    while done < most:
+        step = min(_STRIDE, most - done)
+        (a, start), (b, other) = left, right
+        if backwards:
+            one = words.hashes(a, start - done - step, start - done)[::-1]
+            two = words.hashes(b, other - done - step, other - done)[::-1]
+        else:
+            one = words.hashes(a, start + done, start + done + step)
+            two = words.hashes(b, other + done, other + done + step)
+        differ = np.flatnonzero(one != two)
+        if len(differ):
+            return done + int(differ[0])
+        done += step
+    return most

@@ -10,11 +10,13 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from jurat.corpus.benchmarks import load_benchmarks
@@ -25,7 +27,7 @@ from jurat.corpus.language import FastTextLanguage
 from jurat.corpus.scan_spec import ScanSpec, read_unit
 from jurat.corpus.shards import ShardFolder, ShardRecord
 from jurat.corpus.texts import SampleKeeper
-from jurat.errors import DataError
+from jurat.errors import DataError, EngineError
 from jurat.evidence.canonical import canonical_json, digest, file_sha256
 from jurat.store.durable import locked, make_folder, write_atomically
 
@@ -111,6 +113,9 @@ def scan(
         records, reused = _run(units, spec, benchmarks, folder, workers or os.cpu_count() or 1, progress)
         places = sorted({str(Path(file).resolve()) for file in inputs})
         write_atomically(out / "inputs.json", canonical_json(places))
+        if spec.benchmarks:
+            kept = [str(source.path.resolve()) for source in spec.benchmarks]
+            write_atomically(out / "benchmarks.json", canonical_json(kept))
         manifest = folder.finish(
             records,
             {"spec": spec.document(), "versions": Scanner().versions(), "benchmarks": benchmarks},
@@ -171,6 +176,13 @@ def _run(
                     for future in done:
                         records[waiting.pop(future)] = future.result()
                     progress(sum(sizes[p] for p in records), total)
+            except BrokenProcessPool as error:
+                raise EngineError(
+                    "a scanning process ended before its work",
+                    seen=str(error),
+                    next_step='in a script of your own, call scan() under `if __name__ == "__main__":`, or with workers=1; '
+                    "otherwise look at the memory that is free. Finished shards are kept: run it again",
+                ) from error
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
@@ -209,6 +221,7 @@ _worker: _Worker | None = None
 
 def _start(spec: ScanSpec) -> None:
     global _worker  # one of each process, made once  # noqa: PLW0603
+    pa.set_memory_pool(pa.system_memory_pool())
     _worker = _Worker(spec)
 
 

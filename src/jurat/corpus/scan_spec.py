@@ -64,7 +64,7 @@ class ScanSpec:
     passages: PassageSpec | None = field(default_factory=PassageSpec)
     benchmarks: tuple[BenchmarkSource, ...] = ()
     sample: int = 2000
-    batch_bytes: int = 16 << 20
+    batch_bytes: int = 8 << 20
 
     def __post_init__(self) -> None:
         if self.extractor not in _EXTRACTORS:

@@ -26,6 +26,9 @@ from jurat.store.durable import fsync_directory, fsync_file, make_folder, write_
 
 __all__ = ["ShardFolder", "ShardRecord"]
 
+_BUFFER = 1 << 20
+"""Bytes of a file read at a time: left alone, the reader fetches whole columns."""
+
 FORMAT = "jurat-corpus-scan/1"
 
 
@@ -214,9 +217,18 @@ class ShardFolder:
 
     def column(self, *names: str) -> pa.Table:
         """Columns of all shards, one after the other: a document's row number is its place here."""
-        return pa.concat_tables([pq.read_table(path, columns=list(names)) for path in self.files()])
+        # One thread and no reading ahead: a file's pages would stay in memory beside what they unpack to.
+        table = pa.concat_tables(
+            [
+                pq.read_table(path, columns=list(names), use_threads=False, pre_buffer=False, buffer_size=_BUFFER)
+                for path in self.files()
+            ]
+        )
+        pa.default_memory_pool().release_unused()
+        return table
 
-    def batches(self, *names: str) -> Iterator[pa.RecordBatch]:
-        """Columns of all shards, one row group after the other, in bounded memory."""
+    def batches(self, *names: str, rows: int = 8192) -> Iterator[pa.RecordBatch]:
+        """Columns of all shards, so many rows at a time, in bounded memory."""
         for path in self.files():
-            yield from pq.ParquetFile(path).iter_batches(columns=list(names))
+            with pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER) as file:
+                yield from file.iter_batches(rows, columns=list(names), use_threads=False)

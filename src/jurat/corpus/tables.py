@@ -78,7 +78,8 @@ def read_csv(
     UnknownName
         Where no column has the text.
     """
-    csv.field_size_limit(limits.document_bytes)
+    # The module's limit holds for the whole process: it is raised and never lowered, and ours is kept here.
+    csv.field_size_limit(max(csv.field_size_limit(), limits.document_bytes))
     feed = _Feed(read_lines(stream, limits.document_bytes))
     reader = csv.reader(feed, delimiter=delimiter, strict=True)
     try:
@@ -92,7 +93,7 @@ def read_csv(
     number = 0
     while True:
         feed.begin = None
-        row, reason = _next_row(reader)
+        row, reason = _next_row(reader, limits.document_bytes)
         if row is None and reason is None:
             return
         if row == []:
@@ -104,10 +105,13 @@ def read_csv(
         yield record
 
 
-def _next_row(reader: Any) -> tuple[list[str] | None, str | None]:
+def _next_row(reader: Any, longest: int) -> tuple[list[str] | None, str | None]:
     """The next row, or why it cannot be read; neither at the end."""
     try:
-        return next(reader), None
+        row: list[str] = next(reader)
+        if max(map(len, row), default=0) > longest:
+            return None, f"a field is longer than {longest} characters"
+        return row, None
     except StopIteration:
         return None, None
     except csv.Error as error:

@@ -23,7 +23,10 @@ from jurat.corpus.scan_spec import read_unit, spec_of
 from jurat.corpus.shards import ShardFolder
 from jurat.errors import DataError
 
-__all__ = ["Sample", "SampleKeeper", "input_files", "priority", "sample_of", "texts_of"]
+__all__ = ["Sample", "SampleKeeper", "input_files", "priority", "read_texts", "sample_of", "texts_of"]
+
+_BUFFER = 1 << 20
+"""Bytes of a file read at a time: left alone, the reader fetches whole columns."""
 
 _SCHEMA = pa.schema(
     [
@@ -131,23 +134,29 @@ def sample_of(folder: ShardFolder, *, most: int | None = None) -> Sample:
     """
     manifest = folder.manifest()
     size = int(manifest["spec"]["sample"])
-    tables, limits, first = [], [], 0
-    for record in manifest["shards"]:
-        path = folder.path / "samples" / record["name"]
-        if not path.is_file():
-            raise DataError("the scan kept no sample", seen=str(folder.path), next_step="scan again with --sample 2000")
-        table = pq.read_table(path)
-        if len(table) >= size:
-            limits.append(int(table["priority"][-1].as_py()))
-        tables.append(table.set_column(1, "row", pa.array(table["row"].to_numpy() + first)))
-        first += int(record["rows"])
-    every = pa.concat_tables(tables).sort_by("priority")
+    paths = [folder.path / "samples" / record["name"] for record in manifest["shards"]]
+    if not all(path.is_file() for path in paths):
+        raise DataError("the scan kept no sample", seen=str(folder.path), next_step="scan again with --sample 2000")
+    ranked = [pq.read_table(path, columns=["priority"])["priority"].to_numpy() for path in paths]
+    limits = [int(ranks[-1]) for ranks in ranked if len(ranks) >= size]
     limit = min(limits, default=1 << 64)
-    ranks = every["priority"].to_numpy()
+    ranks = np.sort(np.concatenate(ranked)) if ranked else np.zeros(0, np.uint64)
     keep = len(ranks) if not limits else int(np.searchsorted(ranks, np.uint64(limit), side="right"))
     if most is not None and most < keep:
         keep, limit = most, int(ranks[most - 1])
-    every = every.slice(0, keep)
+    last = ranks[keep - 1] if keep else np.uint64(0)
+    tables, first = [], 0
+    for path, record in zip(paths, manifest["shards"], strict=True):
+        # Shards keep their documents in order of priority: those within the limit come first, and no more is read.
+        for batch in pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER).iter_batches(256, use_threads=False):
+            within = int(np.searchsorted(batch["priority"].to_numpy(), last, side="right")) if keep else 0
+            table = pa.table(batch.slice(0, within))
+            tables.append(table.set_column(1, "row", pa.array(table["row"].to_numpy() + first)))
+            if within < len(batch):
+                break
+        first += int(record["rows"])
+    pa.default_memory_pool().release_unused()
+    every = pa.concat_tables(tables).sort_by("priority").slice(0, keep) if tables else _SCHEMA.empty_table()
     return Sample(
         rows=every["row"].to_numpy().astype(np.int64),
         doc_id=every["doc_id"].to_pylist(),
@@ -177,8 +186,31 @@ def texts_of(folder: ShardFolder, rows: Iterable[int]) -> dict[int, str]:
     DataError
         Where an input is gone or has changed since.
     """
+    return dict(read_texts(folder, rows))
+
+
+def read_texts(folder: ShardFolder, rows: Iterable[int]) -> Iterator[tuple[int, str]]:
+    """The same one after the other, in the order of the rows, holding one batch at a time.
+
+    Parameters
+    ----------
+    folder
+        A finished scan.
+    rows
+        Rows of the documents wanted.
+
+    Yields
+    ------
+    int, str
+        Row and text.
+
+    Raises
+    ------
+    DataError
+        Where an input is gone or has changed since.
+    """
     wanted = np.unique(np.fromiter(rows, np.int64))
-    units, spec, found, first = input_files(folder), spec_of(folder), dict[int, str](), 0
+    units, spec, first = input_files(folder), spec_of(folder), 0
     for record in folder.manifest()["shards"]:
         last = first + int(record["rows"])
         here = wanted[(wanted >= first) & (wanted < last)]
@@ -188,12 +220,13 @@ def texts_of(folder: ShardFolder, rows: Iterable[int]) -> dict[int, str]:
                 for row in here[(here >= place) & (here < place + len(batch))]:
                     text = batch["text"][int(row - place)].as_py()
                     if text is not None:
-                        found[int(row)] = text
+                        yield int(row), text
                 place += len(batch)
                 if place > here[-1]:
                     break
+        # What was unpacked to find a few documents would stay with the allocator.
+        pa.default_memory_pool().release_unused()
         first = last
-    return found
 
 
 def input_files(folder: ShardFolder) -> dict[str, InputFile]:

@@ -218,7 +218,7 @@ def _is_unicode(text: str) -> bool:
 
 def _csv(stream: IO[bytes], name: str, rejected: list[Rejected]) -> Iterator[Record]:
     """Parse strict CSV; records may span lines and are named by the line they start on."""
-    csv.field_size_limit(_LONGEST_FIELD)
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
     raw = bytearray()
 
     def feed() -> Iterator[str]:
