@@ -91,6 +91,13 @@ def row_of(
     return Row(name=name, ours=ours, peer=peer, peer_name=peer_name, unit=unit, ratio=ratio, goal=goal, met=met)
 
 
+def limit_row(name: str, value: float, limit: float, *, unit: str, of: str = "limit", at_most: bool = True) -> Row:
+    """A figure against a limit that is no peer: its ratio to the limit."""
+    ratio = value / limit
+    met = ratio <= 1 if at_most else ratio >= 1
+    return Row(name=name, ours=value, peer=limit, peer_name=of, unit=unit, ratio=ratio, goal=1.0, met=met)
+
+
 def report(target: str, rows: Sequence[Row]) -> None:
     """Print the rows and write them with machine and versions."""
     lines = []

@@ -34,7 +34,7 @@ def test_each_world_gets_the_answer_it_was_made_for(
     preset: str, turns: int | None, verdict: str, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = str(tmp_path / "demo")
-    done, text, _ = call(["demo", "--out", out, "--preset", preset, "--json"], capsys)
+    done, text, _ = call(["demo", "--out", out, "--preset", preset, "--no-live", "--json"], capsys)
     assert done == 0
     assert json.loads(text)["verdict"] == verdict
     bar, lake = str(tmp_path / "demo/bar.toml"), str(tmp_path / "demo/lake")
@@ -42,7 +42,7 @@ def test_each_world_gets_the_answer_it_was_made_for(
 
 
 def test_the_demo_is_brief_and_ends_with_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _, text, _ = call(["demo", "--out", str(tmp_path / "demo"), "--turns", "20000"], capsys)
+    _, text, _ = call(["demo", "--out", str(tmp_path / "demo"), "--turns", "20000", "--no-live"], capsys)
     lines = text.strip().splitlines()
     assert len(lines) <= 15
     assert lines[-2].startswith("open") and lines[-1].startswith("try next")
@@ -82,6 +82,16 @@ def test_lake_and_metrics_from_the_command_line(tmp_path: Path, capsys: pytest.C
     assert call(["lake", "vacuum", lake, "spans"], capsys)[0] == 0
     estimates = json.loads(call(["metrics", "run", "error_rate", "--lake", lake, "--json"], capsys)[1])
     assert {e["slice"]["release"] for e in estimates} == {"2026.11.1", "2026.11.2"}
+    cut = ["metrics", "run", "error_rate", "--lake", lake, "--by", "release", "--by", "tier", "--days"]
+    cells = json.loads(call([*cut, "2026-11-02..2026-11-08", "--json"], capsys)[1])
+    assert len({(e["slice"]["release"], e["slice"]["tier"]) for e in cells}) == len(cells) > 3
+    assert sum(e["n"] for e in cells) < sum(e["n"] for e in estimates) == 3000
+    assert "there are no units" in call([*cut, "2020-01-01"], capsys)[1]
+    assert "days are written as" in call([*cut, "2026-02-30"], capsys)[2]
+    assert (
+        json.loads(call(["metrics", "run", "error_rate", "--lake", lake, "--by", "all", "--json"], capsys)[1])[0]["n"]
+        == 3000
+    )
     code, _, told = call(["metrics", "run", "eror_rate", "--lake", lake], capsys)
     assert code == 1 and "did you mean 'error_rate'" in told
 

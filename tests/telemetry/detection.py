@@ -44,7 +44,12 @@ class Trial:
 
 
 _BASE = Monitor(
-    name="refusals", metric="refusal_rate", kind="share", direction="above", baseline=Baseline(kind="reference"), shift=0.03
+    name="refusals",
+    metric="refusal_rate",
+    kind="share",
+    direction="above",
+    baseline=Baseline(kind="reference"),
+    shift=0.03,
 )
 PROOF = Scenario(name="10 requests/s, last 24 hours", production=Production(), monitor=_BASE, learning_days=1)
 SCENARIOS = (
@@ -91,7 +96,12 @@ def trial(scenario: Scenario, seed: int) -> Trial:
         kind="refusal spike", onset=onset, minutes=180, size=0.03, endpoint=scenario.endpoint, tier=scenario.tier
     )
     table = simulate_production(
-        scenario.production, start=START, days=(onset + 180) / DAY, seed=seed, incidents=(shift,), metrics=("refusal_rate",)
+        scenario.production,
+        start=START,
+        days=(onset + 180) / DAY,
+        seed=seed,
+        incidents=(shift,),
+        metrics=("refusal_rate",),
     )
     done = replay(scenario.monitor, minutes_of(table, scenario.monitor.by))
     first = int(START.timestamp()) // 60

@@ -182,7 +182,7 @@ def test_state_history_and_standing_alarms_survive(tmp_path: Path) -> None:
     store = AlertStore(path)
     assert store.state(MONITOR) == seen.state
     assert store.state(replace(MONITOR, shift=0.05)) is None  # defined otherwise: it begins anew
-    assert [c["after"] for c in store.history("refusals", FREE)] == ["ok", "firing", "acknowledged"]
+    assert [c["after"] for c in store.history("refusals", FREE)] == ["ok", "warning", "firing", "acknowledged"]
     assert [(a.status, a.slice, a.change["by"]) for a in store.alerts()] == [("acknowledged", {"tier": "free"}, "ada")]
     assert path.stat().st_mode & 0o077 == 0
     with pytest.raises(UnknownName):
@@ -224,9 +224,7 @@ def test_channels_that_would_leak_are_refused() -> None:
     assert Webhook(name="w", url="http://example.org/x", secret=SECRET, insecure=True).insecure
 
 
-def test_an_operations_file_takes_secrets_from_the_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_operations_file_takes_secrets_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "operations.toml"
     path.write_text(
         '[[webhook]]\nname = "hook"\nurl = "https://example.org/x"\nsecret_env = "HOOK_SECRET"\n'

@@ -67,6 +67,8 @@ def test_it_closes_by_itself_and_the_ledger_is_told(tmp_path: Path) -> None:
     assert b.settle(now=later(26)) == []
     assert [h["did"] for h in b.history()] == ["opened", "expired"]
     assert b.open("assistant", by="ada", reason="again", now=later(30)).done == "opened"
+    assert b.open("assistant", by="ada", reason="and again", now=later(51)).done == "opened"
+    assert [h["did"] for h in b.history()] == ["opened", "expired", "opened", "expired", "opened"]
 
 
 def test_a_dry_run_says_what_would_happen_and_writes_nothing(tmp_path: Path) -> None:

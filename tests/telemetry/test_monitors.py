@@ -22,7 +22,12 @@ from jurat.telemetry.monitors import Acknowledge, Minute, Monitor, MonitorState,
 from tests.telemetry.detection import PROOF, SCENARIOS, summary, trial
 
 FIXED = Monitor(
-    name="m", metric="refusal_rate", kind="share", direction="above", baseline=Baseline(kind="fixed", value=0.05), shift=0.03
+    name="m",
+    metric="refusal_rate",
+    kind="share",
+    direction="above",
+    baseline=Baseline(kind="fixed", value=0.05),
+    shift=0.03,
 )
 ALL = ()
 
@@ -160,7 +165,7 @@ def test_dispersion_of_clustered_minutes_is_found() -> None:
 def test_an_incident_goes_through_every_state_and_back() -> None:
     quiet, bad = [(30, 600)] * 60, [(48, 600)] * 20
     first = replay(FIXED, minutes(quiet + bad))
-    assert statuses(first.changes) == ["ok", "firing"]
+    assert statuses(first.changes) == ["ok", "warning", "firing"]
     fired = first.changes[-1]
     assert fired.onset == 60 and fired.minute <= 64 and fired.incident == 1
     assert fired.observed is not None and fired.observed.value == pytest.approx(0.08)

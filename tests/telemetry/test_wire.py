@@ -292,3 +292,51 @@ def test_random_bytes_never_break_the_decoder():
     draw = random.Random(3)
     for _ in range(300):
         _decode(draw.randbytes(draw.randrange(200))).spans.validate(full=True)
+
+
+def _request(attributes, events=()):
+    request = ExportTraceServiceRequest()
+    span = request.resource_spans.add().scope_spans.add().spans.add()
+    span.trace_id, span.span_id, span.start_time_unix_nano = b"t" * 16, b"s" * 8, 1000
+    for key, value in attributes.items():
+        span.attributes.add(key=key, value=value)
+    for key, value in events:
+        span.events.add().attributes.add(key=key, value=value)
+    return request
+
+
+def test_columns_that_are_left_out_fill_their_columns_and_are_not_repeated() -> None:
+    text = AnyValue(string_value="secret words")
+    request = _request(
+        {
+            "input.value": text,
+            "user.id": text,
+            "llm.input_messages.0.message.role": AnyValue(string_value="user"),
+            "llm.input_messages.0.message.content": text,
+            "gen_ai.output.messages": _list([text]),
+            "gen_ai.system": AnyValue(string_value="openai"),
+            "mine": AnyValue(int_value=3),
+        }
+    )
+    body = request.SerializeToString()
+    whole = decode_traces(body, encoding="protobuf", aliases=ALIASES).spans.to_pylist()[0]
+    lean = decode_traces(
+        body, encoding="protobuf", aliases=ALIASES, leave_out=("prompt", "response", "system", "user_id")
+    ).spans.to_pylist()[0]
+    assert json.loads(lean.pop("attributes")) == {"gen_ai.system": "openai", "mine": 3}
+    assert whole.pop("attributes").count("secret words") >= 3 and whole == lean
+    assert "secret words" in lean["prompt"] and lean["user_id"] == "secret words"
+
+
+@pytest.mark.parametrize("leave_out", [(), ("prompt",)])
+def test_text_that_is_not_utf8_rejects_the_span_whether_written_or_not(leave_out: tuple[str, ...]) -> None:
+    mark = AnyValue(string_value="MARK")
+    for request in (
+        _request({"input.value": mark}),
+        _request({"input.value": _list([_map({"k": mark})])}),
+        _request({}, [("e", mark)]),
+        _request({}, [("e", _list([_map({"k": mark})]))]),
+    ):
+        body = request.SerializeToString().replace(b"MARK", b"\xff\xfeAB")
+        decoded = decode_traces(body, encoding="protobuf", aliases=ALIASES, leave_out=leave_out)
+        assert len(decoded.spans) == 0 and decoded.rejected == [(0, "a text is not UTF-8")]

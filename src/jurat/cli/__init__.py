@@ -7,6 +7,7 @@ evidence, 5 invalid.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from cyclopts import App, CycloptsError
 
 from jurat import __version__
 from jurat.errors import JuratError
+from jurat.inert import inert
 
 __all__ = ["build_app", "main"]
 
@@ -69,10 +71,18 @@ _GROUPS = {
             "scaling": ("jurat.cli.scaling:scaling", "Fit a scaling law and predict the next model, with intervals."),
         },
     ),
+    "launch": (
+        "After the launch: what is watched, and what is pulled.",
+        {
+            "watch": ("jurat.cli.watch:watch", "Carry out a bar's monitoring plan: alarms, people told, breakers."),
+        },
+    ),
     "telemetry": (
         "Production traffic to metrics.",
         {
             "logs": ("jurat.cli.telemetry:logs", "Error rate by version and tokens by category, of any log."),
+            "import": ("jurat.cli.telemetry:import_logs", "Bring logs of any size into a lake, as a mapping says."),
+            "cost": ("jurat.cli.cost:cost", "Money and GPU-hours to experiment, run and person, to the cent."),
         },
     ),
     "metrics": (
@@ -108,6 +118,7 @@ _GROUPS = {
         {
             "assistant": ("jurat.cli.simulate:assistant", "A deployed assistant: users, tiers, two releases, audits."),
             "experiment": ("jurat.cli.simulate:experiment", "An experiment with known effects, and flaws if you like."),
+            "traffic": ("jurat.cli.simulate:traffic", "Days of model calls, sent to a server, with planted incidents."),
         },
     ),
 }
@@ -147,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except JuratError as error:
         if debug:
             raise
-        print(f"jurat: {error}", file=sys.stderr)
+        print(f"jurat: {inert(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # The reader of our output left early (jurat … | head): not a failure of ours.
@@ -156,9 +167,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         if debug:
             raise
-        print(f"jurat: {error.strerror or error}\n  seen: {error.filename or 'no file named'}", file=sys.stderr)
+        told = f"{error.strerror or error}\n  seen: {error.filename or 'no file named'}\n  next: {_remedy(error)}"
+        print(f"jurat: {inert(told)}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("jurat: stopped; nothing half-written was left", file=sys.stderr)
         sys.exit(130)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _remedy(error: OSError) -> str:
+    """What to do about a refusal of the operating system."""
+    return {
+        errno.EEXIST: "something of that name is there already: name another",
+        errno.ENOTDIR: "a part of that path is a file: name a folder",
+        errno.EISDIR: "that is a folder: name a file",
+        errno.ENOENT: "check the path",
+        errno.EACCES: "ask for the right to it, or name a place of your own",
+        errno.EROFS: "name a place that can be written to",
+        errno.ENOSPC: "free space there, or name another disk; nothing half-written was left",
+    }.get(error.errno or 0, "run it again with --debug for the place in the code")

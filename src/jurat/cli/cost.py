@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
@@ -100,13 +99,8 @@ def _columns(pairs: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def _cells(minor: int, whole: int, currency: str, gpu_hours: float, tokens: float) -> list[str]:
+    from jurat.telemetry.cost_records import money_text
+
     share = f"{100 * minor / whole:.1f} %" if whole else "–"
     used = [f"{gpu_hours:,.1f}" if gpu_hours else "–", f"{tokens:,.0f}" if tokens else "–"]
-    return [_money(minor, currency), share, *used]
-
-
-def _money(minor: int, currency: str) -> str:
-    from jurat.telemetry.cost_records import minor_digits
-
-    digits = minor_digits(currency)
-    return f"{Decimal(minor).scaleb(-digits):,.{digits}f} {currency}"
+    return [money_text(minor, currency), share, *used]

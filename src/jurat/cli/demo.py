@@ -1,13 +1,19 @@
-"""``jurat demo``: one decision carried from simulated traffic to a signed verdict."""
+"""``jurat demo``: one decision carried from simulated traffic to a signed verdict, and one incident caught in live traffic."""
 
 from __future__ import annotations
 
 import datetime as dt
 import shutil
+import subprocess
+import sys
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jurat.cli.output import emit, note
+
+if TYPE_CHECKING:
+    from jurat.cli.demo_live import Live
 
 __all__ = ["demo"]
 
@@ -15,9 +21,16 @@ _START = dt.datetime(2026, 11, 2, tzinfo=dt.UTC)
 
 
 def demo(
-    *, out: Path = Path("demo"), preset: str = "safe_win", turns: int | None = None, seed: int = 7, json: bool = False
+    *,
+    out: Path = Path("demo"),
+    preset: str = "safe_win",
+    turns: int | None = None,
+    seed: int = 7,
+    live: bool = True,
+    serve: bool | None = None,
+    json: bool = False,
 ) -> int:
-    """Simulate a small world, freeze a bar, review a candidate release, and verify the result.
+    """Simulate a small world, freeze a bar, review a candidate, verify the result; then catch an incident in live traffic.
 
     Parameters
     ----------
@@ -29,8 +42,12 @@ def demo(
         Size of the world; by default the preset's.
     seed
         The world's seed.
+    live
+        Whether to start a server, replay the traffic of the past hours into it, and let the monitor find what was planted.
+    serve
+        Keep that server running, with live traffic; by default where a person sits at the terminal.
     json
-        Print the verdict as JSON.
+        Print the verdict, and what was caught, as JSON.
     """
     from jurat.cli.launch import summary
     from jurat.evidence.keys import home, load_or_create_key
@@ -42,6 +59,7 @@ def demo(
     from jurat.store.lake import Lake
 
     _clear(out)
+    compiling = _compiling() if live else []
     key = load_or_create_key()
     note(f"simulating an assistant and two releases ({preset}, seed {seed})")
     world = simulate_preset(preset, seed=seed, start=_START, turns=turns)
@@ -61,8 +79,44 @@ def demo(
         f"try next  jurat demo --preset {'small' if preset == 'harm_up' else 'harm_up'}; "
         f"jurat verify {out / 'review'}; jurat bar check {bar_path}",
     ]
-    emit("\n".join(text), done.document, as_json=json)
+    stay = (sys.stdout.isatty() and not json) if serve is None else serve
+    if not live:
+        emit("\n".join(text), done.document, as_json=json)
+        return 0
+    if not json:
+        print("\n".join(text), flush=True)
+    for process in compiling:
+        process.wait()
+    seen = _live(out, bar_path, seed=seed, stay=stay, quiet=json)
+    if json:
+        emit("", {**done.document, "live": None if seen is None else seen.document}, as_json=True)
     return 0
+
+
+def _compiling() -> list[subprocess.Popen[bytes]]:
+    """Compile for the live half while the review runs, where that was never done on this machine."""
+    from jurat.cli.demo_warm import is_compiled, start_compiling
+
+    if is_compiled():
+        return []
+    note("first run: compiling the decoder for this machine, half a minute, once")
+    return start_compiling()
+
+
+def _live(out: Path, bar: Path, *, seed: int, stay: bool, quiet: bool) -> Live | None:
+    """The live half; where the packages of the server are missing, the demo says what to install and ends well."""
+    from jurat.cli.demo_live import run_live
+    from jurat.errors import MissingExtra
+
+    def say(lines: tuple[str, ...]) -> None:
+        if not quiet:
+            print("\n".join(("", *lines)), flush=True)
+
+    try:
+        return run_live(out, bar, seed=seed, stay=stay, say=say)
+    except MissingExtra as error:
+        note(f"the live half of the demo is left out: {error}")
+        return None
 
 
 def _clear(out: Path) -> None:

@@ -107,9 +107,10 @@ def run(
     name: str,
     *,
     lake: Path,
-    by: str = "release",
+    by: Annotated[tuple[str, ...], Parameter(negative=())] = ("release",),
     folder: Path | None = None,
     level: float = 0.95,
+    days: str | None = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = (),
     json: bool = False,
 ) -> int:
@@ -122,37 +123,60 @@ def run(
     lake
         The lake.
     by
-        Column to cut by.
+        Columns to cut by; give it twice for every combination, and "all" for no cut.
     folder
         A folder of metric files beside the shipped ones.
     level
         Two-sided coverage.
+    days
+        Only these days, both in, as 2026-03-01..2026-03-30 (UTC).
     set_
         Parameters of the metric, as name=value.
     json
         Print the estimates as JSON.
     """
     from jurat.errors import UnknownName
-    from jurat.evidence.measure import level_of_arm
+    from jurat.evidence.slices import levels_by_slice
     from jurat.metrics.loader import catalog
     from jurat.metrics.run import run as run_metric
     from jurat.store.engine import DuckDB
     from jurat.store.lake import Lake
+    from jurat.telemetry.tenant_view import HOUSE_TENANT, TenantView
 
     found = catalog(folder) if folder is not None else catalog()
     if name not in found:
         raise UnknownName("metric", name, found)
-    engine = DuckDB(Lake(lake).snapshot(note=f"jurat metrics run {name}"), lake.resolve())
-    measured = run_metric(found[name], engine, slices=(by,), parameters=_parameters(set_))
-    arms = sorted({str(a) for a in measured.table[by].to_pylist() if a is not None})
-    estimates = [level_of_arm(measured, arm_column=by, arm=arm, level=level) for arm in arms]
-    rows = [[arm, *_cells(e)] for arm, e in zip(arms, estimates, strict=True)]
-    header = [by, "value", f"{100 * level:.4g} % interval", "n", "clusters", "method"]
-    emit(table(header, rows), [e.to_json() for e in estimates], as_json=json)
+    slices = tuple(column for column in dict.fromkeys(by) if column != "all")
+    snapshot = Lake(lake).snapshot(note=f"jurat metrics run {name}")
+    since_us, until_us = _days(days)
+    engine = TenantView(DuckDB(snapshot, lake.resolve()), tenant=HOUSE_TENANT, since_us=since_us, until_us=until_us)
+    measured = run_metric(found[name], engine, slices=slices, parameters=_parameters(set_))
+    estimates = levels_by_slice(measured, slices, level=level)
+    rows = [[*(e.slice[column] for column in slices), *_numbers(e)] for e in estimates]
+    header = [*slices, "value", f"{100 * level:.4g} % interval", "n", "clusters", "method"]
+    text = table(header, rows, left=len(slices)) if rows else f"{found[name].title}: there are no units to count"
+    emit(text, [e.to_json() for e in estimates], as_json=json)
     return 0
 
 
-def _cells(e: Any) -> list[str]:
+def _days(text: str | None) -> tuple[int | None, int | None]:
+    """Begin of the first day and end of the last, in microseconds since 1970."""
+    import datetime as dt
+
+    from jurat.errors import UsageError
+
+    if text is None:
+        return None, None
+    first, _, last = text.partition("..")
+    try:
+        begin, end = (dt.date.fromisoformat(day).toordinal() for day in (first, last or first))
+    except ValueError as error:
+        raise UsageError("days are written as 2026-03-01..2026-03-30", seen=text[:60]) from error
+    epoch, day = dt.date(1970, 1, 1).toordinal(), 86_400_000_000
+    return (begin - epoch) * day, (end + 1 - epoch) * day
+
+
+def _numbers(e: Any) -> list[str]:
     if e.value is None:
         return ["undefined", str(e.reason), f"{e.n:,}", "", e.method]
     bounds = f"[{e.low:.4g}, {e.high:.4g}]" if e.low is not None and e.high is not None else str(e.reason)

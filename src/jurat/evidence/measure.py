@@ -246,8 +246,10 @@ def _level(metric: Metric, arm: ArmStatistics, level: float, parameters: Mapping
     if metric.kind == "rate":
         return mean.mean(c["n"], level=level)
     if metric.kind == "ratio":
-        y, x = _by_cluster(arm, "sum_y", "sum_x") if arm.cluster is not None else [c["sum_y"], c["sum_x"]]
-        return difference.ratio(y, x, level=level)
+        if arm.cluster is None:
+            return difference.ratio(c["sum_y"], c["sum_x"], level=level)
+        y, x = _by_cluster(arm, "sum_y", "sum_x")
+        return dataclasses.replace(difference.ratio(y, x, level=level), n=arm.n, n_clusters=len(y))
     if arm.cluster is None:
         return mean.mean_from_sums(int(c["n"].sum()), float(c["sum"].sum()), float(c["sum_sq"].sum()), level=level)
     n, total = _by_cluster(arm, "n", "sum")
@@ -344,8 +346,8 @@ def _aligned(first: ArmStatistics, second: ArmStatistics, metric: Metric) -> tup
 
 
 def _codes(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-    """Integer codes of an identifier column, in order of first appearance."""
-    encoded = pc.dictionary_encode(column.combine_chunks())
+    """Integer codes of an identifier column, in order of first appearance; those of no name are one cluster together."""
+    encoded = pc.dictionary_encode(column.combine_chunks(), null_encoding="encode")
     return np.asarray(encoded.indices.to_numpy(zero_copy_only=False), dtype=np.int64)
 
 

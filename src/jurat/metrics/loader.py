@@ -12,6 +12,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -334,7 +335,9 @@ def load_folder(folder: Path) -> dict[str, Metric]:
     return {path.stem: load(path) for path in sorted(folder.glob("*.sql"))}
 
 
+@cache
 def _shipped() -> dict[str, Metric]:
+    """Files of the package, read once: a running process keeps the definitions it began with."""
     files = sorted(
         (entry for entry in resources.files("jurat.metrics").iterdir() if entry.name.endswith(".sql")),
         key=lambda entry: entry.name,
@@ -365,7 +368,7 @@ def catalog(*folders: Path) -> dict[str, Metric]:
     >>> catalog()["refusal_rate"].kind
     'proportion'
     """
-    found = _shipped()
+    found = dict(_shipped())
     for folder in folders:
         for name, metric in load_folder(folder).items():
             if name in found:

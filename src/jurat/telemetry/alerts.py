@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import hashlib
 import json
 import random
 import sqlite3
@@ -21,12 +20,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jurat.errors import SpecError, UnknownName
+from jurat.evidence.ledger import Ledger
 from jurat.store.durable import fsync_directory, make_folder
+from jurat.telemetry.alert_words import change_document, change_id, headline, is_told
 from jurat.telemetry.monitor_document import state_from_json, state_to_json
 from jurat.telemetry.monitors import Change, Monitor, MonitorState, SliceKey
 from jurat.telemetry.notifiers import DeliveryFailed, Message, Notifier
 
-__all__ = ["Alert", "AlertStore", "Delivery", "change_document", "change_id", "headline", "is_told"]
+__all__ = ["ENTRY_KIND", "Alert", "AlertStore", "Delivery", "change_document", "change_id", "headline", "is_told"]
 
 _MIGRATIONS = (
     """
@@ -59,8 +60,14 @@ _MIGRATIONS = (
         PRIMARY KEY (change_id, channel)
     );
     """,
+    """
+    ALTER TABLE alert_changes ADD COLUMN entry INTEGER;
+    """,
 )
 """One script a schema version; a script that was released is never edited."""
+
+ENTRY_KIND = "alert"
+"""Kind of the ledger's entries."""
 
 _BUSY_SECONDS = 30.0
 _ATTEMPTS = 8
@@ -88,63 +95,6 @@ class Delivery:
     status: Literal["pending", "sent", "failed", "shadow"]
     attempts: int
     error: str | None
-
-
-def change_id(change: Change) -> str:
-    """Name of a change that is the same however often it is replayed."""
-    parts = [change.monitor, change.slice, change.minute, change.before, change.after, change.by]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
-
-
-def change_document(change: Change) -> dict[str, Any]:
-    """A change in JSON types; times in ISO 8601, UTC.
-
-    Examples
-    --------
-    >>> change = Change(minute=29_700_000, monitor="m", metric="refusal_rate", slice=(("tier", "free"),), before="ok",
-    ...                 after="firing", reason="above the baseline", incident=1)
-    >>> change_document(change)["time"], change_document(change)["slice"]
-    ('2026-06-21T00:01:00+00:00', {'tier': 'free'})
-    """
-    return {
-        "id": change_id(change),
-        "monitor": change.monitor,
-        "metric": change.metric,
-        "slice": dict(change.slice),
-        "time": _minute_iso(change.minute + 1),
-        "before": change.before,
-        "after": change.after,
-        "reason": change.reason,
-        "incident": change.incident,
-        "reopened": change.reopened,
-        "onset": None if change.onset is None else _minute_iso(change.onset),
-        "observed": None if change.observed is None else asdict(change.observed),
-        "baseline": change.baseline,
-        "evidence": change.evidence,
-        "threshold": change.threshold,
-        "by": change.by,
-    }
-
-
-def headline(change: Change) -> str:
-    """One line for a subject: what, where, and how it stands.
-
-    Examples
-    --------
-    >>> change = Change(minute=0, monitor="refusals", metric="refusal_rate", slice=(("tier", "free"),), before="ok",
-    ...                 after="firing", reason="above the baseline", incident=1)
-    >>> headline(change)
-    'firing: refusals (tier=free) is above the baseline'
-    """
-    where = ", ".join(f"{column}={value}" for column, value in change.slice)
-    return f"{change.after}: {change.monitor}{f' ({where})' if where else ''} is {change.reason}"
-
-
-def is_told(change: Change) -> bool:
-    """Whether people are told: of alarms, of their end and of silence; not of warnings, nor twice of one incident."""
-    if change.after == "firing":
-        return not change.reopened
-    return change.by is None and (change.after == "no data" or (change.after, change.before) == ("resolved", "firing"))
 
 
 class AlertStore:
@@ -221,6 +171,7 @@ class AlertStore:
         *,
         channels: Sequence[str] = (),
         shadow: bool = False,
+        told_from: int = 0,
         now: dt.datetime,
     ) -> None:
         """Write down where a monitor is and how it came there, and what is to be told.
@@ -235,6 +186,8 @@ class AlertStore:
             Names of the notifiers that are to tell of it.
         shadow
             Tell nobody.
+        told_from
+            First minute whose changes are told; earlier ones are written down as in shadow.
         now
             Time, with its zone.
         """
@@ -247,7 +200,7 @@ class AlertStore:
                 (monitor.name, _definition(monitor), json.dumps(state_to_json(state), allow_nan=False), stamp),
             )
             for position, change in enumerate(changes):
-                known = change_id(change)
+                known, quiet = change_id(change), shadow or change.minute < told_from
                 if connection.execute("SELECT 1 FROM alert_changes WHERE id = ?", (known,)).fetchone():
                     continue
                 connection.execute(
@@ -256,14 +209,14 @@ class AlertStore:
                     (
                         known, change.monitor, _slice(change.slice), change.minute, position, change.after,
                         json.dumps({**change_document(change), "headline": headline(change)}, allow_nan=False),
-                        int(shadow), stamp,
+                        int(quiet), stamp,
                     ),
                 )  # fmt: skip
                 for channel in channels if is_told(change) else ():
                     connection.execute(
                         "INSERT INTO deliveries (change_id, channel, status, attempts, due, error, updated) "
                         "VALUES (?, ?, ?, 0, ?, NULL, ?)",
-                        (known, channel, "shadow" if shadow else "pending", now.timestamp(), stamp),
+                        (known, channel, "shadow" if quiet else "pending", now.timestamp(), stamp),
                     )
 
     # Looking --------------------------------------------------------------------------------------------------
@@ -274,8 +227,7 @@ class AlertStore:
             rows = connection.execute(
                 "SELECT monitor, slice, after, document, shadow FROM alert_changes AS c WHERE NOT EXISTS ("
                 "SELECT 1 FROM alert_changes AS d WHERE d.monitor = c.monitor AND d.slice = c.slice "
-                "AND (d.minute > c.minute OR (d.minute = c.minute AND d.position > c.position))"
-                ") ORDER BY monitor, slice"
+                "AND d.rowid > c.rowid) ORDER BY monitor, slice"
             ).fetchall()
         found = [
             Alert(
@@ -302,11 +254,13 @@ class AlertStore:
             if monitor not in names:
                 raise UnknownName("monitor", monitor, names)
             rows = connection.execute(
-                "SELECT document FROM alert_changes WHERE monitor = ? AND slice = COALESCE(?, slice) "
-                "ORDER BY minute, slice, position",
+                "SELECT document, shadow, entry FROM alert_changes WHERE monitor = ? AND slice = COALESCE(?, slice) "
+                "ORDER BY rowid",
                 (monitor, None if key is None else _slice(key)),
             )
-            return [json.loads(row["document"]) for row in rows]
+            return [
+                {**json.loads(row["document"]), "shadow": bool(row["shadow"]), "entry": row["entry"]} for row in rows
+            ]
 
     def deliveries(self, status: str | None = None) -> list[Delivery]:
         """What was to be told and how that went."""
@@ -318,6 +272,30 @@ class AlertStore:
                 (status,),
             )
             return [Delivery(**dict(row)) for row in rows]
+
+    # Swearing -------------------------------------------------------------------------------------------------
+
+    def swear(self, ledger: Ledger) -> int:
+        """Append every change that is not in the ledger yet; return how many were.
+
+        A kill between the ledger and the mark that it was sworn leaves no second entry: what the ledger holds already is
+        looked for first.
+        """
+        with self._transaction() as connection:
+            rows = connection.execute(
+                "SELECT id, document, shadow FROM alert_changes WHERE entry IS NULL ORDER BY rowid"
+            ).fetchall()
+        if not rows:
+            return 0
+        held = _sworn(ledger)
+        for row in rows:
+            index = held.get(row["id"])
+            if index is None:
+                body = {**json.loads(row["document"]), "shadow": bool(row["shadow"])}
+                index = ledger.append(ENTRY_KIND, body).index
+            with self._transaction(writing=True) as connection:
+                connection.execute("UPDATE alert_changes SET entry = ? WHERE id = ?", (index, row["id"]))
+        return len(rows)
 
     # Telling --------------------------------------------------------------------------------------------------
 
@@ -377,13 +355,16 @@ class AlertStore:
             )
 
 
+def _sworn(ledger: Ledger) -> dict[str, int]:
+    """Entries of changes that a ledger holds, by the change's id."""
+    if not ledger.path.exists():
+        return {}
+    return {str(entry.body.get("id")): entry.index for entry in ledger.entries() if entry.kind == ENTRY_KIND}
+
+
 def _definition(monitor: Monitor) -> str:
     return json.dumps(asdict(monitor), sort_keys=True)
 
 
 def _slice(key: SliceKey) -> str:
     return json.dumps([list(pair) for pair in key])
-
-
-def _minute_iso(minute: int) -> str:
-    return dt.datetime.fromtimestamp(minute * 60, dt.UTC).isoformat()

@@ -19,8 +19,9 @@ from jurat.evidence.canonical import canonical_json
 from jurat.evidence.keys import SigningKey
 from jurat.evidence.ledger import Ledger
 from jurat.store.durable import locked, make_folder, write_atomically
+from jurat.telemetry.breaker_states import BreakerState, FeaturePolicy, Outcome, Proposal, Wish, folded
 
-__all__ = ["ENTRY_KIND", "BreakerState", "Breakers", "FeaturePolicy", "Outcome", "Proposal", "folded"]
+__all__ = ["ENTRY_KIND", "BreakerState", "Breakers", "FeaturePolicy", "Outcome", "Proposal", "Wish", "folded"]
 
 ENTRY_KIND = "breaker"
 """Kind of the ledger's entries."""
@@ -29,127 +30,6 @@ _MONITOR = "monitor:"
 _LOCK_SECONDS = 10.0
 _TRUSTED_SECONDS = 5
 """How long a gateway may go by an answer before it asks again."""
-
-Wish = Literal["open", "close"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeaturePolicy:
-    """How a feature's breaker may be used.
-
-    Attributes
-    ----------
-    feature
-        Its name.
-    two_person
-        Which acts need two people: ``"open"``, ``"close"``.
-    open_minutes
-        After how long an open breaker closes by itself, where nothing else is said.
-    proposal_minutes
-        How long a proposal waits for the second person.
-    """
-
-    feature: str
-    two_person: frozenset[Wish] = frozenset()
-    open_minutes: float = 60.0
-    proposal_minutes: float = 60.0
-
-    def __post_init__(self) -> None:
-        if not self.feature or self.open_minutes <= 0 or self.proposal_minutes <= 0:
-            raise ValueError(
-                f"a feature needs a name and positive times, got {self.feature!r}, {self.open_minutes!r}, "
-                f"{self.proposal_minutes!r}"
-            )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proposal:
-    """What one person (or a monitor) asks another to approve; times in ISO 8601, UTC."""
-
-    wish: Wish
-    by: str
-    reason: str
-    time: str
-    lapses: str
-    minutes: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BreakerState:
-    """One feature's breaker; times in ISO 8601, UTC.
-
-    Attributes
-    ----------
-    feature, state
-        Which, and whether it is open (the feature is off).
-    reason, since, by
-        Of the last change; empty where there was none.
-    expires
-        When an open breaker closes by itself.
-    proposal
-        What waits for a second person.
-    """
-
-    feature: str
-    state: Literal["open", "closed"] = "closed"
-    reason: str = "never opened"
-    since: str | None = None
-    by: tuple[str, ...] = ()
-    expires: str | None = None
-    proposal: Proposal | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What an act did, or would have done.
-
-    Attributes
-    ----------
-    done
-        ``"opened"``, ``"closed"``, ``"proposed"``, or ``"nothing"`` where it was so already.
-    dry_run
-        Whether nothing was written.
-    state
-        Afterwards.
-    entry
-        Number of the ledger's entry; ``None`` where none was written.
-    """
-
-    done: Literal["opened", "closed", "proposed", "nothing"]
-    dry_run: bool
-    state: BreakerState
-    entry: int | None = None
-
-
-def folded(state: BreakerState, body: Mapping[str, Any]) -> BreakerState:
-    """State after one entry; all that is known follows from a fold over the entries.
-
-    Parameters
-    ----------
-    state
-        Before.
-    body
-        The entry's body, as `Breakers` writes it.
-
-    Examples
-    --------
-    >>> body = {"feature": "search", "did": "opened", "reason": "errors", "by": ["ada"],
-    ...         "time": "2026-11-02T10:00:00+00:00", "expires": "2026-11-02T11:00:00+00:00"}
-    >>> folded(BreakerState(feature="search"), body).state
-    'open'
-    """
-    did = body["did"]
-    if did == "proposed":
-        return replace(state, proposal=Proposal(**body["proposal"]))
-    return replace(
-        state,
-        state="open" if did == "opened" else "closed",
-        reason=str(body["reason"]),
-        since=str(body["time"]),
-        by=tuple(body["by"]),
-        expires=body.get("expires"),
-        proposal=None,
-    )
 
 
 class Breakers:
@@ -210,7 +90,9 @@ class Breakers:
         if held.proposal is not None and held.proposal.lapses <= moment:
             held = replace(held, proposal=None)
         if held.state == "open" and held.expires is not None and held.expires <= moment:
-            return replace(held, state="closed", reason=f"expired; was open: {held.reason}", since=held.expires, expires=None)
+            return replace(
+                held, state="closed", reason=f"expired; was open: {held.reason}", since=held.expires, expires=None
+            )
         return held
 
     def answer(self, feature: str, *, now: dt.datetime) -> dict[str, Any]:
@@ -311,9 +193,7 @@ class Breakers:
         act = _Act("open", feature, by, reason, now, length, evidence)
         return self._do(policy, act, dry_run=dry_run)
 
-    def close(
-        self, feature: str, *, by: str, reason: str, now: dt.datetime, dry_run: bool = False
-    ) -> Outcome:
+    def close(self, feature: str, *, by: str, reason: str, now: dt.datetime, dry_run: bool = False) -> Outcome:
         """Put a feature back; parameters and errors as in `open`."""
         policy = self._policy(feature)
         act = _Act("close", feature, by, reason, now, policy.open_minutes, None)
@@ -321,24 +201,29 @@ class Breakers:
 
     def settle(self, *, now: dt.datetime) -> list[Outcome]:
         """Write down what expired since the last look, so that the ledger tells every change; call it now and then."""
-        written = []
         with locked(self.folder / ".lock", wait_seconds=_LOCK_SECONDS):
-            for feature, held in sorted(self._states().items()):
-                if held.state == "open" and held.expires is not None and held.expires <= _iso(now):
-                    body = {
-                        "feature": feature,
-                        "did": "expired",
-                        "reason": f"expired; was open: {held.reason}",
-                        "by": [],
-                        "time": held.expires,
-                    }
-                    written.append(self._write("closed", body, now))
+            return self._expired(now)
+
+    def _expired(self, now: dt.datetime) -> list[Outcome]:
+        written = []
+        for feature, held in sorted(self._states().items()):
+            if held.state == "open" and held.expires is not None and held.expires <= _iso(now):
+                body = {
+                    "feature": feature,
+                    "did": "expired",
+                    "reason": f"expired; was open: {held.reason}",
+                    "by": [],
+                    "time": held.expires,
+                }
+                written.append(self._write("closed", body, now))
         return written
 
     def _do(self, policy: FeaturePolicy, act: _Act, *, dry_run: bool) -> Outcome:
         if not act.by.strip() or not act.reason.strip():
             raise UsageError("a change needs a person and a reason", seen=f"by={act.by!r}, reason={act.reason!r}")
         with locked(self.folder / ".lock", wait_seconds=_LOCK_SECONDS):
+            if not dry_run:
+                self._expired(act.now)
             held = self.state(policy.feature, now=act.now)
             if (held.state == "open") == (act.wish == "open"):
                 return Outcome(done="nothing", dry_run=dry_run, state=held)
@@ -418,9 +303,7 @@ class Breakers:
         feature = str(body["feature"])
         document = {name: self.answer(name, now=now) for name in sorted(self.policies)}
         write_atomically(self.folder / "breaker.json", canonical_json(document) + b"\n")
-        state = (
-            self.state(feature, now=now) if feature in self.policies else self._states()[feature]
-        )
+        state = self.state(feature, now=now) if feature in self.policies else self._states()[feature]
         return Outcome(done=done, dry_run=False, state=state, entry=entry.index)
 
 

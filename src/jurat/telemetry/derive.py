@@ -14,14 +14,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jurat.store.schema import TABLES
+from jurat.telemetry.own_tables import OWN_TABLES
 from jurat.telemetry.prices import PriceBook, turn_costs
+from jurat.telemetry.redaction import redact_json, redact_text
 from jurat.telemetry.refusal import find_refusal
 from jurat.telemetry.users import user_key
-from jurat.text.column import TextColumn
-from jurat.text.pii import pii_candidates, redact
 
-__all__ = ["Derived", "Settings", "derive"]
+__all__ = ["HOUSE_TENANT", "Derived", "Settings", "derive"]
 
+HOUSE_TENANT = "default"
+"""Tenant of those who run the lake: keys made without another name."""
 _BLOCKED = ("content_filter", "content-filter", "blocked", "safety", "refusal")
 
 
@@ -54,12 +56,18 @@ class Derived:
         Facts without text, with the schema of the table ``spans``.
     texts
         Redacted text, with the schema of ``span_text``; no rows where none is kept.
+    attributes
+        What each span said of itself, redacted, with the schema of ``span_attributes``; no rows where no text is kept.
+    responses
+        Response ids of the turns that have one, with the schema of ``responses``.
     n_redactions
         Places that were redacted.
     """
 
     spans: pa.Table
     texts: pa.Table
+    attributes: pa.Table
+    responses: pa.Table
     n_redactions: int
 
 
@@ -73,7 +81,8 @@ def derive(decoded: pa.Table, settings: Settings, *, tenant: str = "") -> Derive
     settings
         Secret, prices, whether text is kept.
     tenant
-        Whose turns; it becomes the organisation of those that name none.
+        Whose turns. A tenant's own turns are its organisation's whatever they say, so that none writes among another's;
+        the house's name their organisation themselves.
 
     Returns
     -------
@@ -101,7 +110,10 @@ def derive(decoded: pa.Table, settings: Settings, *, tenant: str = "") -> Derive
     status = pc.coalesce(column("status", text), pc.if_else(pc.is_valid(errors), "error", "ok"))
     models = pc.coalesce(column("model", text), column("model_requested", text))
     tokens_in, tokens_out = column("tokens_in", whole), column("tokens_out", whole)
-    organisation = pc.coalesce(column("org_id", text), pa.scalar(tenant or None, text))
+    apart = tenant not in ("", HOUSE_TENANT)
+    organisation = (
+        pa.repeat(tenant, n) if apart else pc.coalesce(column("org_id", text), pa.scalar(tenant or None, text))
+    )
     rows = {
         "span_id": column("span_id", text),
         "trace_id": column("trace_id", text),
@@ -125,7 +137,8 @@ def derive(decoded: pa.Table, settings: Settings, *, tenant: str = "") -> Derive
         "status": status,
         "error_type": errors,
         "refused": _refused(responses, status),
-        "blocked": pc.is_in(finish, pa.array(_BLOCKED)),
+        # Where nobody says how a turn ended, nobody knows whether a filter ended it.
+        "blocked": pc.if_else(pc.is_valid(finish), pc.is_in(finish, pa.array(_BLOCKED)), pa.scalar(None, pa.bool_())),
         "cost_usd": pa.nulls(n, real)
         if settings.prices is None
         else turn_costs(
@@ -135,8 +148,16 @@ def derive(decoded: pa.Table, settings: Settings, *, tenant: str = "") -> Derive
     }  # fmt: skip
     schema = TABLES["spans"]
     spans = pa.table([rows.get(f.name, pa.nulls(n, f.type)) for f in schema], schema=schema)
-    texts, redactions = _texts(rows, prompts, responses) if settings.keep_text else (_no_texts(), 0)
-    return Derived(spans=spans, texts=texts, n_redactions=redactions)
+    texts, hidden = _texts(rows, prompts, responses) if settings.keep_text else (_no_texts(), 0)
+    raw = column("attributes", text) if settings.keep_text else pa.nulls(n, text)
+    attributes, hidden_more = _attributes(rows, raw)
+    return Derived(
+        spans=spans,
+        texts=texts,
+        attributes=attributes,
+        responses=_responses(rows, column("response_id", text), tenant),
+        n_redactions=hidden + hidden_more,
+    )
 
 
 def _refused(responses: pa.Array, status: pa.Array) -> pa.Array:
@@ -155,12 +176,8 @@ def _texts(rows: dict[str, pa.Array], prompts: pa.Array, responses: pa.Array) ->
     if len(places) == 0:
         return _no_texts(), 0
     chosen = pa.array(places)
-    kept, count = [], 0
-    for column in (prompts.take(chosen), responses.take(chosen)):
-        view = TextColumn.of(column)
-        spans = pii_candidates(view)
-        count += len(spans)
-        kept.append(redact(view, spans).cast(pa.string()) if len(spans) else column)
+    redacted = [redact_text(column.take(chosen)) for column in (prompts, responses)]
+    kept, count = [column for column, _ in redacted], sum(places for _, places in redacted)
     digests = [
         hashlib.sha256(f"{p or ''}\0{r or ''}".encode("utf-8", "surrogatepass")).hexdigest()
         for p, r in zip(kept[0].to_pylist(), kept[1].to_pylist(), strict=True)
@@ -176,6 +193,23 @@ def _texts(rows: dict[str, pa.Array], prompts: pa.Array, responses: pa.Array) ->
         schema=TABLES["span_text"],
     )
     return table, count
+
+
+def _attributes(rows: dict[str, pa.Array], raw: pa.Array) -> tuple[pa.Table, int]:
+    """Attributes of the spans that have any."""
+    some = pc.and_kleene(pc.is_valid(raw), pc.not_equal(raw, "{}")).fill_null(False)
+    kept, count = redact_json(raw.filter(some))
+    columns = [rows[name].filter(some) for name in ("span_id", "org_id", "day")]
+    return pa.table([*columns, kept], schema=OWN_TABLES["span_attributes"]), count
+
+
+def _responses(rows: dict[str, pa.Array], named: pa.Array, tenant: str) -> pa.Table:
+    """Which turn each response id stands for."""
+    some = pc.is_valid(named)
+    ids = named.filter(some)
+    whose = pa.repeat(tenant, len(ids))
+    columns = [ids, rows["span_id"].filter(some), whose, rows["ts_us"].filter(some)]
+    return pa.table(columns, schema=OWN_TABLES["responses"])
 
 
 def _no_texts() -> pa.Table:

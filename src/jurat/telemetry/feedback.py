@@ -5,16 +5,15 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import pyarrow as pa
 
 from jurat.errors import DataError
 from jurat.store.schema import TABLES
+from jurat.telemetry.redaction import redact_text
 from jurat.telemetry.users import user_key
-from jurat.text.column import TextColumn
-from jurat.text.pii import pii_candidates, redact
 
 __all__ = ["FEEDBACK_KINDS", "check_feedback", "feedback_rows"]
 
@@ -136,7 +135,9 @@ def feedback_rows(document: Any, received: _Received, settings: _Settings) -> pa
         Secret of user keys, and whether text is kept (redacted).
     """
     pieces = check_feedback(document)
-    texts = _redacted([p.get("text") if settings.keep_text else None for p in pieces])
+    texts = redact_text(pa.array([p.get("text") if settings.keep_text else None for p in pieces], pa.string()))[
+        0
+    ].to_pylist()
     rows = []
     for place, (piece, text) in enumerate(zip(pieces, texts, strict=True)):
         own = f"{received.tenant}\0{received.offset}\0{place}"
@@ -154,11 +155,3 @@ def feedback_rows(document: Any, received: _Received, settings: _Settings) -> pa
             }
         )
     return pa.Table.from_pylist(rows, schema=TABLES["feedback"])
-
-
-def _redacted(texts: Sequence[str | None]) -> list[str | None]:
-    column = TextColumn.of(list(texts))
-    spans = pii_candidates(column)
-    if not len(spans):
-        return list(texts)
-    return list(redact(column, spans).to_pylist())

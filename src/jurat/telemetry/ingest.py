@@ -24,30 +24,32 @@ from jurat.store.durable import locked, make_folder
 from jurat.store.lake import Lake
 from jurat.store.schema import TABLES
 from jurat.telemetry.aliases import load_aliases
+from jurat.telemetry.arrivals import Arrivals
 from jurat.telemetry.derive import Settings, derive
 from jurat.telemetry.feedback import feedback_rows
+from jurat.telemetry.log_rows import LogRows, log_rows
+from jurat.telemetry.otlp_signals import decode_metrics
+from jurat.telemetry.own_tables import OWN_TABLES
+from jurat.telemetry.responses import Responses
 from jurat.telemetry.rollup import minute_rollup
+from jurat.telemetry.waiting import WaitingFeedback
 from jurat.telemetry.wal import Record, WriteAheadLog
-from jurat.telemetry.wire import decode_traces
+from jurat.telemetry.wire import decode_traces, unreadable_spans
 
 __all__ = ["KINDS", "Ingest", "IngestCounts"]
 
-KINDS = {"traces/protobuf": 1, "traces/json": 2, "feedback/json": 3, "other/protobuf": 4, "other/json": 5}
+KINDS = {"traces/protobuf": 1, "traces/json": 2, "feedback/json": 3, "other/protobuf": 4, "other/json": 5,
+         "logs/protobuf": 6, "logs/json": 7, "metrics/protobuf": 8, "metrics/json": 9}  # fmt: skip
 """What a record of the log holds. Kinds are only added, never renumbered: logs outlive versions."""
 
 _NAMES = {number: name for name, number in KINDS.items()}
-_DEAD = pa.schema(
-    [
-        ("offset", pa.int64()),
-        ("received_us", pa.int64()),
-        ("tenant", pa.string()),
-        ("kind", pa.string()),
-        ("place", pa.int64()),
-        ("reason", pa.string()),
-        ("payload", pa.string()),
-    ]
-)
-_TABLES = ("spans", "span_text", "feedback", "rollup_1m", "dead_letters")
+_TABLES = (
+    "spans", "span_text", "span_attributes", "responses", "feedback", "waiting_feedback", "scores", "metric_points",
+    "rollup_1m", "dead_letters",
+)  # fmt: skip
+_SCHEMAS = TABLES | OWN_TABLES
+_HIDDEN = ("prompt", "response", "system", "retrieved", "user_id")
+"""Columns whose attributes are not kept raw: text has a table of its own, and names of people are not stored at all."""
 _SHOWN_BYTES = 4096
 
 
@@ -59,8 +61,10 @@ class IngestCounts:
     ----------
     requests, received_bytes
         Requests that were acknowledged.
-    spans, feedback, dead
-        Rows committed.
+    spans, feedback, scores, points, dead
+        Rows committed; points are those of metrics.
+    waiting
+        Pieces of feedback whose turn has not come yet.
     redactions
         Places redacted in text.
     unmapped
@@ -75,6 +79,9 @@ class IngestCounts:
     received_bytes: int = 0
     spans: int = 0
     feedback: int = 0
+    scores: int = 0
+    points: int = 0
+    waiting: int = 0
     dead: int = 0
     redactions: int = 0
     unmapped: Counter[str] = field(default_factory=Counter)
@@ -91,6 +98,10 @@ class _Batch:
     end: int = 0
     redactions: int = 0
     unmapped: Counter[str] = field(default_factory=Counter)
+    arrived: list[tuple[int, int, pa.Table]] = field(default_factory=list)
+    due: pa.Table = field(default_factory=TABLES["feedback"].empty_table)
+    opinions: list[tuple[Record, pa.Table]] = field(default_factory=list)
+    signals: list[tuple[Record, LogRows]] = field(default_factory=list)
 
 
 class Ingest:
@@ -129,17 +140,21 @@ class Ingest:
         self.lake = Lake(lake)
         self.settings = settings
         self.counts = IngestCounts()
+        self.arrivals = Arrivals()
         self.flush_seconds, self.flush_bytes = flush_seconds, flush_bytes
         self._guard = locked(lake / ".server.lock", wait_seconds=0.2)
         self._guard.__enter__()
         try:
             self.log = WriteAheadLog(lake / "_wal", most_bytes=most_waiting_bytes)
             self._aliases = load_aliases()
-            if "dead_letters" not in self.lake.tables():
-                self.lake.create("dead_letters", _DEAD)
+            for table in OWN_TABLES.keys() - set(self.lake.tables()):
+                self.lake.create(table, OWN_TABLES[table])
             # What the log let go of is in every table, also in those that had no rows for it.
             self._applied = {table: max(self._committed(table), self.log.start) for table in _TABLES}
             self.log.free(min(self._applied.values()))
+            self._responses = Responses(self.lake)
+            self._waiting = WaitingFeedback.load(self.lake)
+            self.counts.waiting = len(self._waiting)
         except BaseException:
             self._guard.__exit__(None, None, None)
             raise
@@ -174,6 +189,10 @@ class Ingest:
         if self.log.waiting_bytes > self.flush_bytes:
             self._wake.set()
         return done
+
+    def unreadable(self, payload: bytes) -> tuple[int, str]:
+        """How many spans of a binary request will go to ``dead_letters`` for their form, and why the first."""
+        return unreadable_spans(payload, aliases=self._aliases)
 
     def flush(self) -> int:
         """Commit what is logged; returns the rows of spans that were added."""
@@ -233,35 +252,74 @@ class Ingest:
                 self._decode_record(record, batch)
             except (JuratError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
                 batch.rows["dead_letters"].append((record.offset, _dead(record, [(-1, f"{error}")])))
+        self._join(batch, records[-1].offset)
         return batch
 
     def _decode_record(self, record: Record, batch: _Batch) -> None:
         kind = _NAMES.get(record.kind)
         if kind in ("traces/protobuf", "traces/json"):
             encoding = "protobuf" if kind.endswith("protobuf") else "json"
-            decoded = decode_traces(record.payload, encoding=encoding, aliases=self._aliases)
+            decoded = decode_traces(record.payload, encoding=encoding, aliases=self._aliases, leave_out=_HIDDEN)
             batch.unmapped.update(decoded.unmapped)
             if decoded.rejected:
                 batch.rows["dead_letters"].append((record.offset, _dead(record, decoded.rejected)))
             derived = derive(decoded.spans, self.settings, tenant=record.tenant)
             batch.redactions += derived.n_redactions
-            batch.rows["spans"].append((record.offset, derived.spans))
-            batch.rows["span_text"].append((record.offset, derived.texts))
-            batch.rows["rollup_1m"].append((record.offset, minute_rollup(derived.spans)))
+            batch.arrived.append((record.offset, record.received_us, derived.spans))
+            for table, rows in (
+                ("spans", derived.spans), ("span_text", derived.texts), ("span_attributes", derived.attributes),
+                ("responses", derived.responses), ("rollup_1m", minute_rollup(derived.spans)),
+            ):  # fmt: skip
+                batch.rows[table].append((record.offset, rows))
+            self._responses.learn(
+                (record.tenant, row["response_id"], row["span_id"]) for row in derived.responses.to_pylist()
+            )
         elif kind == "feedback/json":
-            rows = feedback_rows(json.loads(record.payload), record, self.settings)
-            batch.rows["feedback"].append((record.offset, rows))
+            batch.opinions.append((record, feedback_rows(json.loads(record.payload), record, self.settings)))
+        elif kind in ("logs/protobuf", "logs/json"):
+            found = log_rows(record, kind.partition("/")[2], self.settings)
+            batch.unmapped.update(found.skipped)
+            if found.rejected:
+                batch.rows["dead_letters"].append((record.offset, _dead(record, found.rejected)))
+            batch.redactions += found.n_redactions
+            batch.rows["span_text"].append((record.offset, found.texts))
+            batch.opinions.append((record, found.feedback))
+            batch.signals.append((record, found))
+        elif kind in ("metrics/protobuf", "metrics/json"):
+            points = decode_metrics(record.payload, encoding=kind.partition("/")[2])
+            if points.rejected:
+                batch.rows["dead_letters"].append((record.offset, _dead(record, points.rejected)))
+            whose = pa.repeat(record.tenant, len(points.points))
+            rows = points.points.add_column(0, "tenant", whose).cast(OWN_TABLES["metric_points"])
+            batch.rows["metric_points"].append((record.offset, rows))
         else:
-            raise DataError("nothing reads this kind of record yet", seen=str(kind or record.kind))
+            raise DataError("nothing reads this kind of record", seen=str(kind or record.kind))
+
+    def _join(self, batch: _Batch, last: int) -> None:
+        """Give feedback and scores the turns they speak of, once all turns of the batch are known."""
+        for record, found in batch.signals:
+            named = found.scores["subject_id"].to_pylist()
+            turns = self._responses.resolve(record.tenant, [name for name in named if name])
+            subjects = pa.array([turns.get(name, name) for name in named], pa.string())
+            place = found.scores.schema.get_field_index("subject_id")
+            batch.rows["scores"].append((record.offset, found.scores.set_column(place, "subject_id", subjects)))
+        for record, rows in batch.opinions:
+            matched, unmatched = self._waiting.split(rows, record.tenant, self._responses)
+            batch.rows["feedback"].append((record.offset, matched))
+            batch.rows["waiting_feedback"].append((record.offset, unmatched))
+        # What waited belongs to no record of this batch: it goes with the last, so that no replay adds it again.
+        batch.due = self._waiting.due(self._responses)
+        batch.rows["feedback"].append((last, batch.due))
 
     def _commit(self, batch: _Batch) -> int:
         """Commit each table's part, where it does not hold it yet."""
+        # What a restart reads again is no arrival.
+        arrived = [(at, spans) for offset, at, spans in batch.arrived if offset >= self._applied["spans"]]
         added = 0
         for table in _TABLES:
             applied = self._applied[table]
             parts = [rows for offset, rows in batch.rows[table] if offset >= applied and len(rows)]
-            schema = _DEAD if table == "dead_letters" else TABLES[table]
-            rows = pa.concat_tables(parts) if parts else schema.empty_table()
+            rows = pa.concat_tables(parts) if parts else _SCHEMAS[table].empty_table()
             if len(rows):
                 self.lake.append(table, rows, transaction=(f"wal-{table}", batch.end))
                 if table == "spans":
@@ -269,12 +327,20 @@ class Ingest:
                     self.counts.spans += len(rows)
                 elif table == "feedback":
                     self.counts.feedback += len(rows)
+                elif table == "scores":
+                    self.counts.scores += len(rows)
+                elif table == "metric_points":
+                    self.counts.points += len(rows)
                 elif table == "dead_letters":
                     self.counts.dead += len(rows)
             # A table without rows in this part need not be written: reading it again gives no rows again.
             self._applied[table] = max(applied, batch.end)
+        self._waiting.forget(batch.due)
+        self.counts.waiting = len(self._waiting)
         self.counts.redactions += batch.redactions
         self.counts.unmapped.update(batch.unmapped)
+        for received_us, spans in arrived:
+            self.arrivals.note(spans, received_us=received_us)
         return added
 
 
@@ -293,4 +359,4 @@ def _dead(record: Record, rejected: Sequence[tuple[int, str]]) -> pa.Table:
         }
         for number, (place, reason) in enumerate(rejected)
     ]
-    return pa.Table.from_pylist(list(rows), schema=_DEAD)
+    return pa.Table.from_pylist(list(rows), schema=OWN_TABLES["dead_letters"])

@@ -9,11 +9,12 @@ what is reviewed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pyarrow.types as pat
 
 from jurat.errors import DataError, SpecError, UnknownName
@@ -28,6 +29,8 @@ __all__ = ["MinuteSource", "MinuteTable", "minute_events"]
 
 _STATISTICS = ("n", "k", "sum", "sum_sq")
 _SEPARATOR = "chr(31)"
+_DAY_SECONDS = 86_400
+_BEYOND_A_TURN = {"conversation_id", "turn", "session_seq", "ts", "ts_s", "ts_us", "day"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +45,15 @@ class MinuteTable:
         Columns ``minute__`` (minutes since 1970), those of the slices, ``n``, ``total`` and ``total_sq``.
     by
         The slice columns.
+    sql, parameters
+        What was asked, and the values bound to it; empty where nothing was.
     """
 
     kind: Literal["share", "mean"] | None
     rows: pa.Table
     by: tuple[str, ...]
+    sql: str = ""
+    parameters: Mapping[str, str | int] = field(default_factory=dict)
 
 
 class MinuteSource:
@@ -60,6 +67,8 @@ class MinuteSource:
         Definitions of the metrics, for a lake.
     parameters
         Values of their parameters, where they differ from the defaults.
+    lake
+        Whether it is a lake; looked up by default. A lake may be without spans so far.
 
     Raises
     ------
@@ -68,14 +77,20 @@ class MinuteSource:
     """
 
     def __init__(
-        self, path: Path, *, metrics: Mapping[str, Metric] | None = None, parameters: Mapping[str, str | float] | None = None
+        self,
+        path: Path,
+        *,
+        metrics: Mapping[str, Metric] | None = None,
+        parameters: Mapping[str, str | float] | None = None,
+        lake: bool | None = None,
     ) -> None:
         self.path = Path(path)
         self.metrics = dict(metrics or {})
         self.parameters = dict(parameters or {})
         if not self.path.exists():
             raise DataError("there are no data to watch", seen=str(path), next_step="give minute counts or a lake")
-        self.is_lake = self.path.is_dir() and "spans" in Lake(self.path).tables()
+        self.is_lake = self.path.is_dir() and "spans" in Lake(self.path).tables() if lake is None else lake
+        self._spans: dict[str, tuple[int, int] | None] = {}
 
     def _files(self) -> list[Path]:
         if self.path.is_file():
@@ -109,6 +124,19 @@ class MinuteSource:
         if metric not in self.metrics:
             raise UnknownName("metric", metric, self.metrics)
         return self.metrics[metric]
+
+    def check_slices(self, metric: str, by: Sequence[str]) -> None:
+        """Check that a metric of a lake can be cut by some columns.
+
+        Raises
+        ------
+        UnknownName
+            Where it cannot.
+        """
+        known = self._definition(metric).slices
+        for column in by:
+            if column not in known:
+                raise UnknownName("slice", column, known, place=metric)
 
     def _kind_in_files(self, metric: str) -> Literal["share", "mean"]:
         engine = DuckDB.from_files({"minutes": self._files()})
@@ -158,18 +186,23 @@ class MinuteSource:
             Where counts are impossible.
         """
         kind = self.kind(metric)
-        sql, engine, bound = self._lake_sql(metric, by) if self.is_lake else self._file_sql(metric, by)
+        if self.is_lake and not self._has_spans():
+            return MinuteTable(kind=kind, rows=_nothing(by), by=tuple(by))
+        sql, engine, bound = self._lake_sql(metric, by, after, before) if self.is_lake else self._file_sql(metric, by)
         limits = {"after": after, "before": before}
-        bounds = [f"minute__ {'>' if name == 'after' else '<'} ${name}__" for name, x in limits.items() if x is not None]
+        bounds = [
+            f"minute__ {'>' if name == 'after' else '<'} ${name}__" for name, x in limits.items() if x is not None
+        ]
         where = f" WHERE {' AND '.join(bounds)}" if bounds else ""
         keys = ", ".join(['"minute__"', *(f'"{column}"' for column in by)])
         total, total_sq = ("k", "k") if kind == "share" else ('"sum"', "sum_sq")
-        table = engine.query(
+        text = (
             f"SELECT {keys}, CAST(SUM(n) AS BIGINT) AS n, CAST(SUM({total}) AS DOUBLE) AS total, "  # noqa: S608
             f"CAST(SUM({total_sq}) AS DOUBLE) AS total_sq, CAST(COUNT(*) FILTER (WHERE NOT ({_possible(kind)})) AS BIGINT) "
-            f"AS wrong__ FROM ({sql}) AS m{where} GROUP BY {keys} ORDER BY {keys}",
-            parameters={**bound, **{f"{name}__": x for name, x in limits.items() if x is not None}},
+            f"AS wrong__ FROM ({sql}) AS m{where} GROUP BY {keys} ORDER BY {keys}"
         )
+        values = {**bound, **{f"{name}__": x for name, x in limits.items() if x is not None}}
+        table = engine.query(text, parameters=values)
         wrong = sum(table["wrong__"].to_pylist())
         if wrong:
             raise DataError(
@@ -177,7 +210,28 @@ class MinuteSource:
                 seen=f"{wrong} of the rows",
                 next_step="need n >= 0 and 0 <= k <= n, or n >= 0 and finite sums",
             )
-        return MinuteTable(kind=kind, rows=table.drop_columns(["wrong__"]), by=tuple(by))
+        rows = table.drop_columns(["wrong__"])
+        return MinuteTable(kind=kind, rows=rows, by=tuple(by), sql=text, parameters=values)
+
+    def _has_spans(self) -> bool:
+        lake = Lake(self.path)
+        return "spans" in lake.tables() and bool(lake.paths("spans"))
+
+    def _files_between(self, first: int | None, last: int | None) -> list[Path]:
+        """Files of the spans that may hold some of a time (seconds since 1970, both ends in); one where none does."""
+        paths = Lake(self.path).paths("spans")
+        if first is None and last is None:
+            return [Path(p) for p in paths]
+        for path in paths:
+            if path not in self._spans:
+                self._spans[path] = _ends_of(path)
+        self._spans = {path: self._spans[path] for path in paths}
+        kept = [
+            path
+            for path, ends in self._spans.items()
+            if ends is None or ((first is None or ends[1] >= first) and (last is None or ends[0] <= last))
+        ]
+        return [Path(p) for p in kept or paths[-1:]]
 
     def _file_sql(self, metric: str, by: Sequence[str]) -> tuple[str, DuckDB, dict[str, str | int]]:
         engine = DuckDB.from_files({"minutes": self._files()})
@@ -198,22 +252,24 @@ class MinuteSource:
         sql = f"SELECT {minute} AS minute__{slices}, {statistics} FROM minutes WHERE {condition}"  # noqa: S608
         return sql, engine, bound
 
-    def _lake_sql(self, metric: str, by: Sequence[str]) -> tuple[str, DuckDB, dict[str, str | int]]:
+    def _lake_sql(
+        self, metric: str, by: Sequence[str], after: int | None, before: int | None
+    ) -> tuple[str, DuckDB, dict[str, str | int]]:
         definition = self._definition(metric)
-        for column in by:
-            if column not in definition.slices:
-                raise UnknownName("slice", column, definition.slices, place=metric)
-        carrier = next(
-            (c for c in definition.slices if definition.needs["spans"].get(c) == "string"), None
-        )
+        self.check_slices(metric, by)
+        carrier = next((c for c in definition.slices if definition.needs["spans"].get(c) == "string"), None)
         if carrier is None:
             raise SpecError(
                 f"{metric} has no slice column of the spans to carry the minute",
                 seen=f"slices = {list(definition.slices)}",
                 next_step="add one, such as endpoint, to the metric file",
             )
-        engine = DuckDB.from_files({"spans_stored": [Path(p) for p in Lake(self.path).paths("spans")]})
-        named = f"m.\"{carrier}\""
+        first = None if after is None else (after + 1) * 60 - _look_back(definition)
+        last = None if before is None else before * 60 - 1
+        engine = DuckDB.from_files({"spans_stored": self._files_between(first, last)})
+        ends = [f"ts_s >= {first}" if first is not None else "", f"ts_s <= {last}" if last is not None else ""]
+        within = " WHERE " + " AND ".join(filter(None, ends)) if any(ends) else ""
+        named = f'm."{carrier}"'
         slices = "".join(
             f", NULLIF(SPLIT_PART({named}, {_SEPARATOR}, 2), '') AS \"{column}\""
             if column == carrier
@@ -224,13 +280,35 @@ class MinuteSource:
         # Names are the metric's own, checked when it was loaded; the definition's SQL is the audited text.
         sql = (
             f"WITH spans AS (SELECT * REPLACE (CAST(ts_s // 60 AS VARCHAR) || {_SEPARATOR} || "  # noqa: S608
-            f'COALESCE("{carrier}", \'\') AS "{carrier}") FROM spans_stored) '
+            f'COALESCE("{carrier}", \'\') AS "{carrier}") FROM spans_stored{within}) '
             f"SELECT CAST(SPLIT_PART({named}, {_SEPARATOR}, 1) AS BIGINT) AS minute__{slices}, {statistics} "
             f"FROM (\n{definition.sql}\n) AS m"
         )
         values = {**definition.parameters, **self.parameters}
         named_in = parameters_of(definition.sql)
         return sql, engine, {name: value for name, value in values.items() if name in named_in}
+
+
+def _ends_of(path: str) -> tuple[int, int] | None:
+    """First and last second in a file of spans, by its own statistics; ``None`` where it has none. Files never change."""
+    metadata = pq.read_metadata(path)
+    column = metadata.schema.names.index("ts_s")
+    found = [metadata.row_group(g).column(column).statistics for g in range(metadata.num_row_groups)]
+    if not found or any(s is None or not s.has_min_max or s.null_count for s in found):
+        return None
+    return min(s.min for s in found), max(s.max for s in found)
+
+
+def _look_back(definition: Metric) -> int:
+    """Seconds of spans before a minute that its counts may rest on: more than none where a metric sees more than its turn."""
+    return _DAY_SECONDS if _BEYOND_A_TURN & set(definition.needs["spans"]) else 0
+
+
+def _nothing(by: Sequence[str]) -> pa.Table:
+    kinds = {"minute__": pa.int64(), **dict.fromkeys(by, pa.string())}
+    return pa.schema(
+        [*kinds.items(), ("n", pa.int64()), ("total", pa.float64()), ("total_sq", pa.float64())]
+    ).empty_table()
 
 
 def _kind_of(metric: Metric) -> Literal["share", "mean"]:
@@ -273,7 +351,9 @@ def minute_events(table: MinuteTable) -> Iterator[Minute]:
                 yield Minute(minute=empty, counts={})
             counts = {}
         current = minute
-        key = tuple((column, "–" if value is None else str(value)) for column, value in zip(table.by, values, strict=True))
+        key = tuple(
+            (column, "–" if value is None else str(value)) for column, value in zip(table.by, values, strict=True)
+        )
         if n:
             counts[key] = Count(n=n, total=total, total_sq=total_sq)
     if current is not None:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from jurat.telemetry.baselines import Count, Hour, Level
-from jurat.telemetry.monitors import MonitorState, Run, SliceState
+from jurat.telemetry.monitor_states import MonitorState, Run, SliceState
 
 __all__ = ["state_from_json", "state_to_json"]
 
@@ -45,6 +45,4 @@ def state_from_json(document: Mapping[str, Any]) -> MonitorState:
                 "levels": tuple(None if level is None else Level(**level) for level in fields["levels"]),
             }
         )
-    return MonitorState(
-        minute=document["minute"], slices=slices, late=document["late"], beyond=document["beyond"]
-    )
+    return MonitorState(minute=document["minute"], slices=slices, late=document["late"], beyond=document["beyond"])

@@ -126,7 +126,9 @@ def verify_webhook(
     timestamp = held.get(TIMESTAMP_HEADER.lower(), "")
     delivery = held.get(DELIVERY_HEADER.lower(), "")
     if not timestamp.isdigit() or abs(now - int(timestamp)) > tolerance_seconds:
-        raise IntegrityError("the webhook is too old or has no time", seen=repr(timestamp), next_step="check both clocks")
+        raise IntegrityError(
+            "the webhook is too old or has no time", seen=repr(timestamp), next_step="check both clocks"
+        )
     expected = sign_webhook(secret, timestamp=int(timestamp), delivery=delivery, body=body)
     if not hmac.compare_digest(expected.encode(), held.get(SIGNATURE_HEADER.lower(), "").encode()):
         raise IntegrityError("the webhook's signature does not hold", next_step="compare the secret of both sides")
@@ -268,7 +270,7 @@ class Email:
         """Send one message."""
         mail = EmailMessage()
         # Slice names come from traffic: what would break a header's line is taken out.
-        mail["Subject"] = "".join(c if c.isprintable() else " " for c in message.subject)[:200]
+        mail["Subject"] = _printable(message.subject)[:200]
         mail["From"], mail["To"] = self.sender, ", ".join(self.recipients)
         mail["Message-ID"] = f"<{message.id}@jurat>"
         mail.set_content(_letter(message))
@@ -303,11 +305,16 @@ class Email:
 
 
 def _letter(message: Message) -> str:
-    lines = [message.subject, ""]
+    lines = [_printable(message.subject), ""]
     for name, value in message.document.items():
-        shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        lines.append(f"{name}: {''.join(c if c.isprintable() else ' ' for c in shown)}")
+        lines.append(
+            f"{name}: {_printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))}"
+        )
     return "\n".join(lines) + "\n"
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -349,6 +356,8 @@ class CommandHook:
         except subprocess.TimeoutExpired as error:
             raise DeliveryFailed(f"{self.name}: no end after {self.timeout_seconds:g} s") from error
         except OSError as error:
-            raise DeliveryFailed(f"{self.name}: {_told(error)}", permanent=isinstance(error, FileNotFoundError)) from error
+            raise DeliveryFailed(
+                f"{self.name}: {_told(error)}", permanent=isinstance(error, FileNotFoundError)
+            ) from error
         if done.returncode != 0:
             raise DeliveryFailed(f"{self.name} ended with {done.returncode}")

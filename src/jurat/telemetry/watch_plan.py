@@ -19,14 +19,15 @@ The *window* is the time over which evidence counts: a change so slow that a win
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NoReturn
+from typing import Literal, NoReturn, Protocol
 
 from jurat.errors import SpecError
 from jurat.telemetry.baselines import Baseline
 from jurat.telemetry.monitors import Monitor
 
-__all__ = ["Action", "Watch", "parse_action", "parse_trigger", "parse_window"]
+__all__ = ["Action", "Entry", "Watch", "parse_action", "parse_trigger", "parse_window", "watches_of"]
 
 _REFERENCE = "docs/reference/launch-bar.md, The monitor"
 _RELATIVE_SHIFT = 0.2
@@ -81,6 +82,75 @@ class Watch:
     action: Action
 
 
+class Entry(Protocol):
+    """One ``[[monitor.watch]]`` of a bar: its words."""
+
+    @property
+    def metric(self) -> str:
+        """What is watched."""
+        ...
+
+    @property
+    def window(self) -> str:
+        """How long evidence counts."""
+        ...
+
+    @property
+    def trigger(self) -> str:
+        """When it fires."""
+        ...
+
+    @property
+    def action(self) -> str:
+        """What then."""
+        ...
+
+
+def watches_of(
+    entries: Sequence[Entry], kind: Callable[[str], Literal["share", "mean"]], *, place: str, prefix: str = ""
+) -> list[Watch]:
+    """Monitors and actions of a bar's monitoring plan.
+
+    Parameters
+    ----------
+    entries
+        The bar's ``[[monitor.watch]]``.
+    kind
+        Tells whether a metric is a share or a mean (`MinuteSource.kind`).
+    place
+        Name of the bar's file, for messages.
+    prefix
+        Before each monitor's name, where several bars are watched together.
+
+    Raises
+    ------
+    SpecError
+        Where there is nothing to watch, or an entry is not in the grammar.
+    """
+    if not entries:
+        raise SpecError(
+            f"{place}: the bar has no monitoring plan",
+            seen="no [[monitor.watch]]",
+            next_step="add one with metric, window, trigger and action; see docs/reference/launch-bar.md",
+        )
+    watches: list[Watch] = []
+    for number, entry in enumerate(entries, start=1):
+        where = f"{place}: monitor.watch {number}"
+        # The words are read before the data, so that free text is told as such wherever the data lie.
+        action = parse_action(entry.action, place=where)
+        same = sum(w.monitor.metric == entry.metric for w in watches)
+        monitor = parse_trigger(
+            entry.trigger,
+            metric=entry.metric,
+            kind=kind(entry.metric),
+            window=entry.window,
+            name=prefix + (f"{entry.metric} {same + 1}" if same else entry.metric),
+            place=where,
+        )
+        watches.append(Watch(monitor=monitor, action=action))
+    return watches
+
+
 def _refused(place: str, what: str, seen: str, next_step: str) -> NoReturn:
     raise SpecError(
         f"{place}: the {what} cannot be followed",
@@ -132,9 +202,7 @@ def parse_action(text: str, *, place: str = "action") -> Action:
                 place, "action", text, "write 'alert', 'open breaker FEATURE' or 'open breaker FEATURE for 30 minutes'"
             )
         length = found["length"]
-        action = Action(
-            feature=found["feature"], minutes=None if length is None else parse_window(length, place=place)
-        )
+        action = Action(feature=found["feature"], minutes=None if length is None else parse_window(length, place=place))
     return action
 
 
@@ -233,9 +301,7 @@ def _options(options: list[str], text: str, place: str) -> dict[str, re.Match[st
     return said
 
 
-def _amount(
-    number: str, unit: str | None, kind: str, text: str, place: str, *, change: bool
-) -> tuple[float, bool]:
+def _amount(number: str, unit: str | None, kind: str, text: str, place: str, *, change: bool) -> tuple[float, bool]:
     """A number in the metric's units, and whether it is a share of the baseline instead."""
     amount = float(number)
     points = unit in ("pp", "point", "points")
@@ -246,9 +312,7 @@ def _amount(
             return amount / 100, False
         if not change and unit == "%":
             return amount / 100, False
-        _refused(
-            place, "trigger", text, "a share has its level in % and its change in pp, or in % of the baseline"
-        )
+        _refused(place, "trigger", text, "a share has its level in % and its change in pp, or in % of the baseline")
     if unit == "%" or points:
         _refused(place, "trigger", text, "a mean has its level in its own unit, and its change in that unit or in %")
     return amount, False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ from jurat.telemetry.cells import OddCells
 from jurat.telemetry.otlp_json import json_to_wire, parse_message
 from jurat.telemetry.otlp_signals import decode_logs, decode_metrics
 
-__all__ = ["SPAN_COLUMNS", "Decoded", "decode_logs", "decode_metrics", "decode_traces"]
+__all__ = ["SPAN_COLUMNS", "Decoded", "decode_logs", "decode_metrics", "decode_traces", "unreadable_spans"]
 
 _MOST_ATTRIBUTES = 16_000_000
 _MOST_RESOURCE = 1024
@@ -53,7 +54,13 @@ class Decoded:
     unmapped: Counter[str]
 
 
-def decode_traces(payload: bytes, *, encoding: Literal["protobuf", "json"] | str, aliases: AliasTable) -> Decoded:
+def decode_traces(
+    payload: bytes,
+    *,
+    encoding: Literal["protobuf", "json"] | str,
+    aliases: AliasTable,
+    leave_out: Collection[str] = (),
+) -> Decoded:
     """Decode an ExportTraceServiceRequest.
 
     Parameters
@@ -64,6 +71,8 @@ def decode_traces(payload: bytes, *, encoding: Literal["protobuf", "json"] | str
         ``"protobuf"`` or ``"json"``.
     aliases
         From `load_aliases`.
+    leave_out
+        Columns whose attributes are not repeated among the raw ones: those that hold text or name people.
 
     Returns
     -------
@@ -98,7 +107,36 @@ def decode_traces(payload: bytes, *, encoding: Literal["protobuf", "json"] | str
         payload, reasons = json_to_wire("TracesRequest", payload)
     elif encoding != "protobuf":
         raise UsageError("unknown encoding", seen=repr(encoding), next_step="use 'protobuf' or 'json'")
-    return _Request(payload, aliases).decode(reasons)
+    return _Request(payload, aliases).decode(reasons, leave_out)
+
+
+def unreadable_spans(payload: bytes, *, aliases: AliasTable) -> tuple[int, str]:
+    """Walk a binary request without decoding its text: how many spans will be rejected for their form, and why the first.
+
+    Parameters
+    ----------
+    payload
+        An ExportTraceServiceRequest.
+    aliases
+        From `load_aliases`.
+
+    Returns
+    -------
+    int, str
+        Spans cut off, or without ids or a start, and a sentence; 0 and nothing where all are whole. Text that is not UTF-8
+        and values nested too deeply show only when the request is decoded.
+
+    Examples
+    --------
+    >>> from jurat.telemetry.aliases import load_aliases
+    >>> unreadable_spans(bytes.fromhex("0a04 1202 1200"), aliases=load_aliases())
+    (1, 'trace_id is not 16 bytes, or all zero')
+    """
+    request = _Request(payload, aliases)
+    request.scan()
+    reasons = request.spans[:, kernel.S_REASON]
+    bad = reasons[reasons != 0]
+    return len(bad) + request.too_many, kernel.REASONS[int(bad[0])] if len(bad) else ""
 
 
 class _Request:
@@ -113,9 +151,9 @@ class _Request:
         self.resources = np.empty((16, kernel.RESOURCE_FIELDS), np.int64)
         self.broken = self.too_many = 0
 
-    def decode(self, reasons: dict[int, str]) -> Decoded:
-        self._scan()
-        attributes = self._raw_attributes()
+    def decode(self, reasons: dict[int, str], leave_out: Collection[str]) -> Decoded:
+        self.scan()
+        attributes = self._raw_attributes(leave_out)
         rejected = self._rejected(reasons)
         good = np.flatnonzero(self.spans[:, kernel.S_REASON] == 0)
         attributes = attributes.take(pa.array(good)) if len(good) < len(self.spans) else attributes
@@ -130,7 +168,7 @@ class _Request:
         )
         return Decoded(spans=table, rejected=rejected, unmapped=unmapped)
 
-    def _scan(self) -> None:
+    def scan(self) -> None:
         """Fill the tables; once more where they turn out to be too small."""
         counts = np.zeros(5, np.int64)
         names = self.aliases
@@ -157,9 +195,21 @@ class _Request:
         )
         self.broken, self.too_many = int(counts[3]), int(counts[4])
 
-    def _raw_attributes(self) -> pa.Array:
+    def _left_out(self, columns: Collection[str]) -> NDArray[np.bool_]:
+        """Which attributes go to one of these columns, whole or in pieces."""
+        names, order = self.aliases, list(self.aliases.columns)
+        numbers = [number for number, column in enumerate(order) if column in columns]
+        of_name = np.isin(names.column_of, numbers)
+        of_name[[alias for alias, column in names.roles.items() if column in columns]] = True
+        of_name[[alias for alias, parts in names.objects.items() if not set(columns).isdisjoint(parts.values())]] = True
+        alias = self.attributes[:, kernel.A_ALIAS]
+        return (alias >= 0) & of_name[np.maximum(alias, 0)]
+
+    def _raw_attributes(self, leave_out: Collection[str]) -> pa.Array:
         """JSON of all attributes; numbers that the kernel does not write are written here, and it runs once more."""
         slow = np.zeros(len(self.attributes), np.int64)
+        if leave_out:
+            slow[self._left_out(leave_out)] = kernel.LEFT_OUT
         fragments, places = np.empty(0, np.uint8), np.zeros(1, np.int64)
         room = 6 * len(self.data) + (64 + 2 * _MOST_RESOURCE) * (len(self.spans) + 1)
         offsets = np.zeros(len(self.spans) + 1, np.int64)
@@ -169,7 +219,7 @@ class _Request:
                 self.data, self.spans, self.resources, self.attributes, slow, fragments, places, out, offsets,
                 _MOST_RESOURCE,
             )  # fmt: skip
-            odd = np.flatnonzero(slow < 0)
+            odd = np.flatnonzero(slow == -1)
             if written < 0:
                 room *= 2
             elif len(odd) == 0:

@@ -13,7 +13,7 @@ import numpy as np
 from jurat.text.simd import fold_product, load_word
 
 __all__ = [
-    "ATTRIBUTE_FIELDS", "MOST_SPANS", "REASONS", "RESOURCE_FIELDS", "SPAN_FIELDS",
+    "ATTRIBUTE_FIELDS", "LEFT_OUT", "MOST_SPANS", "REASONS", "RESOURCE_FIELDS", "SPAN_FIELDS",
     "choose", "count_unmapped", "gather", "hash_key", "number_cells", "scan", "text_cells", "write_attributes", "write_hex",
 ]  # fmt: skip
 
@@ -41,6 +41,8 @@ R_FROM, R_TO, R_REASON = range(3)
 RESOURCE_FIELDS = 3
 
 UNMAPPED = -1
+LEFT_OUT = -2
+"""In place of a fragment's number: the attribute is checked and not written."""
 TEXT, BOOL, INT, DOUBLE, ARRAY, KVLIST, BYTES = range(1, 8)
 """Types of a value: the field numbers of AnyValue; 0 is none."""
 
@@ -247,17 +249,8 @@ def _event(data, start, length, attributes, n, aliases):
             error = _attribute(data, v, size, attributes, n, 1, aliases)
             if error:
                 return n, error
-            if n < len(attributes) and not utf8(data, attributes[n, A_BODY], attributes[n, A_BODY_N], attributes[n]):
-                return n, NOT_UTF8
             n += 1
     return n, 0
-
-
-@nb.njit(cache=True, nogil=True)
-def utf8(data, start, length, row):
-    """Are an attribute's key, and its value where that is text, UTF-8?"""
-    good = valid_utf8(data, row[A_KEY], row[A_KEY_N])
-    return good and (row[A_TYPE] != TEXT or valid_utf8(data, row[A_VALUE], row[A_VALUE_N]))
 
 
 @nb.njit(cache=True, nogil=True)
@@ -727,40 +720,47 @@ def _next_member(data, frame, out, o):
 
 @nb.njit(cache=True, nogil=True)
 def _put_attributes(data, attributes, begin, end, out, o, work):
-    """Write attributes as members of an object: the place behind, or minus a reason. Those of events are left out."""
+    """Write attributes as members of an object: the place behind, or minus a reason.
+
+    Those of events and those marked `LEFT_OUT` are written too, for that is how they are checked, and then written over.
+    """
     stack, fragments, fragment_places, slow = work
     first = True
     for a in range(begin, end):
         row = attributes[a]
-        if row[A_SOURCE] == 1:
-            continue
+        hidden = row[A_SOURCE] == 1 or slow[a] == LEFT_OUT
         if len(out) - o < 6 * row[A_BODY_N] + 64:
             return np.int64(-200)
+        before = o
         if not first:
             out[o] = 44
             o += 1
-        first = False
         o = put_text(data, row[A_KEY], row[A_KEY_N], out, o)
         if o < 0:
             return np.int64(-NOT_UTF8)
         out[o] = 58
         o += 1
         which = slow[a]
-        if which > 0:
+        if which > 0 and not hidden:
             begin_f, end_f = fragment_places[which - 1], fragment_places[which]
             if len(out) - o < end_f - begin_f + 64:
                 return np.int64(-200)
             for i in range(begin_f, end_f):
                 out[o + i - begin_f] = fragments[i]
             o += end_f - begin_f
+            first = False
             continue
         behind = put_value(data, row[A_TYPE], row[A_VALUE], row[A_VALUE_N], out, o, stack)
         if behind == -100:
-            slow[a] = -1
+            if not hidden:
+                slow[a] = -1
             behind = _put_word(b"null", out, o)
         if behind < 0:
             return behind
-        o = behind
+        if hidden:
+            o = before
+        else:
+            o, first = behind, False
     return o
 
 
@@ -769,7 +769,8 @@ def write_attributes(data, spans, resources, attributes, slow, fragments, fragme
     """JSON of each span's attributes, those of its resource under ``@resource`` where they are short.
 
     Attributes that need others to write them get -1 in ``slow`` (and a null for now); a second run takes them from
-    ``fragments``. Reasons found here go into the tables. Returns bytes written, -1 where there was no room.
+    ``fragments``; those marked `LEFT_OUT` there are not written. Reasons found here go into the tables. Returns bytes
+    written, -1 where there was no room.
     """
     work = (np.empty((_DEPTH, 4), np.int64), fragments, fragment_places, slow)
     o, known = np.int64(0), np.int64(-1)

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from jurat.errors import JuratError
 
-__all__ = ["BadBody", "Limits", "check_json", "check_protobuf", "read_body", "unpack"]
+__all__ = ["BadBody", "Limits", "check_json", "check_protobuf", "partial_success", "read_body", "unpack"]
 
 _STEP = 1 << 16
 
@@ -171,3 +171,32 @@ def _varint(body: bytes, place: int) -> tuple[int, int]:
             return value, place
         shift += 7
     raise BadBody("the body is no OTLP request", seen=f"a number does not end at byte {place}")
+
+
+def partial_success(rejected: int, reason: str) -> bytes:
+    """An ExportTraceServiceResponse that says how many spans were not taken (OTLP 1.x, partial success), in protobuf.
+
+    Parameters
+    ----------
+    rejected
+        Number of spans, at least 1.
+    reason
+        Why, in a sentence.
+
+    Examples
+    --------
+    >>> partial_success(3, "no id").hex()
+    '0a09080312056e6f206964'
+    """
+    text = reason.encode()
+    inner = b"\x08" + _to_varint(rejected) + b"\x12" + _to_varint(len(text)) + text
+    return b"\x0a" + _to_varint(len(inner)) + inner
+
+
+def _to_varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)

@@ -1,9 +1,14 @@
-"""``jurat serve``: the ingest server on this machine."""
+"""``jurat serve``: the server on this machine: telemetry in, pages out."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
+import webbrowser
+from json import dumps
 from pathlib import Path
+from types import FrameType
 
 __all__ = ["key", "serve"]
 
@@ -17,8 +22,15 @@ def serve(
     prices: Path | None = None,
     keep_text: bool = True,
     flush_seconds: float = 5.0,
+    bar: list[Path] | None = None,
+    operations: Path | None = None,
+    usage: list[Path] | None = None,
+    invoice: list[Path] | None = None,
+    live: bool = False,
+    browser: bool = False,
+    json: bool = False,
 ) -> int:
-    """Take OpenTelemetry traces and feedback in, and commit them to a lake.
+    """Take OpenTelemetry traces and feedback in, commit them to a lake, and show it as pages.
 
     Parameters
     ----------
@@ -34,6 +46,21 @@ def serve(
         Whether prompts and responses are kept, redacted, at all.
     flush_seconds
         How often what was logged is committed.
+    bar
+        Launch bar whose [monitor] section is carried out on what comes in, and whose margins the comparison of releases
+        shows; several may be named.
+    operations
+        File that says whom alarms tell and which features may be pulled.
+    usage
+        Records of schedulers and of tokens for the page of costs; several may be named.
+    invoice
+        Invoices with FOCUS 1.2 columns for the page of costs; several may be named.
+    live
+        Tell people and pull features; without it alarms are found and written down, in shadow.
+    browser
+        Open the pages in a browser.
+    json
+        Print on stopping what was taken in, as JSON.
     """
     try:
         import uvicorn
@@ -43,11 +70,14 @@ def serve(
         raise MissingExtra("uvicorn", "web") from error
     from jurat.evidence.keys import home
     from jurat.store.control import Control
+    from jurat.telemetry.cost_books import CostBooks
     from jurat.telemetry.derive import Settings
     from jurat.telemetry.ingest import Ingest
     from jurat.telemetry.prices import load_prices
     from jurat.telemetry.users import load_user_secret
     from jurat.web.app import create_app
+    from jurat.web.sessions import Sessions
+    from jurat.web.watch import sentinel_for
 
     control = Control(home() / "control.sqlite")
     if not any("ingest" in known.roles and known.revoked is None for known in control.keys()):  # noqa: SIM118 - not a dict
@@ -62,16 +92,57 @@ def serve(
     )
     ingest = Ingest(lake, settings, flush_seconds=flush_seconds)
     _say(f"taking OTLP at http://{host}:{port}/v1/traces into {lake}; stop with Ctrl-C")
+    sessions = Sessions(control)
     try:
-        uvicorn.run(create_app(ingest, control), host=host, port=port, log_level="warning", access_log=False)
+        sentinel = sentinel_for(ingest, bars=bar or (), operations=operations, home=home(), live=live)
+    except BaseException:
+        ingest.close()
+        raise
+    app = create_app(
+        ingest,
+        control,
+        sessions=sessions,
+        home=home(),
+        sentinel=sentinel,
+        bars=bar or (),
+        costs=CostBooks(usage or (), invoice or ()),
+    )
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::", "localhost") else host  # noqa: S104 - compared, not bound
+    address = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/?token={sessions.first_token}"
+    _say(f"pages at {address}\n(the token works until this server stops; who has it can read everything)")
+    if browser:
+        threading.Timer(1.0, webbrowser.open, [address]).start()
+    try:
+        config = uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            # A page that is slow to end is cut.
+            timeout_graceful_shutdown=5,
+        )
+        server = uvicorn.Server(config)
+        leave = server.handle_exit
+
+        def handle_exit(number: int, frame: FrameType | None) -> None:
+            app.state.site.stopping.set()
+            leave(number, frame)
+
+        server.handle_exit = handle_exit  # type: ignore[assignment]
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run()
     finally:
         ingest.close()
     counts = ingest.counts
     _say(f"{counts.requests:,} requests, {counts.spans:,} spans, {counts.dead:,} dead letters; everything is committed")
+    if json:
+        print(dumps({"requests": counts.requests, "spans": counts.spans, "dead": counts.dead}))
     return 0
 
 
-def key(owner: str, /, *, role: list[str] | None = None, tenant: str = "default") -> int:
+def key(owner: str, /, *, role: list[str] | None = None, tenant: str = "default", json: bool = False) -> int:
     """Make a key for someone or something; its token is shown once.
 
     Parameters
@@ -82,13 +153,17 @@ def key(owner: str, /, *, role: list[str] | None = None, tenant: str = "default"
         What it may do: ingest, annotate, analyse, approve, admin; ingest if none is named.
     tenant
         Whose data it reaches.
+    json
+        Print token, number and roles as JSON.
     """
     from jurat.evidence.keys import home
     from jurat.store.control import Control
 
     made = Control(home() / "control.sqlite").create_key(owner=owner, roles=set(role or ["ingest"]), tenant=tenant)  # type: ignore[arg-type]
-    print(made.token)
-    _say(f"key {made.key.id} of {owner}, roles {', '.join(sorted(made.key.roles))}; it is not shown again")
+    roles = sorted(made.key.roles)
+    whole = {"token": made.token, "id": made.key.id, "owner": owner, "roles": roles}
+    print(dumps(whole) if json else made.token)
+    _say(f"key {made.key.id} of {owner}, roles {', '.join(roles)}; it is not shown again")
     sys.stdout.flush()
     return 0
 

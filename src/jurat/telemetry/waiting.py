@@ -1,0 +1,101 @@
+"""Feedback that came before its turn: kept in the lake, joined when the turn comes, let through as it is after a day."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pyarrow as pa
+
+from jurat.store.lake import Lake
+from jurat.store.schema import TABLES
+from jurat.telemetry.own_tables import OWN_TABLES
+from jurat.telemetry.responses import Responses
+
+__all__ = ["WaitingFeedback"]
+
+_IDENTITY = ("feedback_id", "kind", "ts")
+_PATIENCE_US = 24 * 3600 * 1_000_000
+
+
+class WaitingFeedback:
+    """Pieces whose turn is not known yet.
+
+    Parameters
+    ----------
+    rows
+        Rows of the table ``waiting_feedback``.
+    """
+
+    def __init__(self, rows: list[dict[str, Any]]) -> None:
+        self._rows = {_identity(row): row for row in rows}
+
+    @classmethod
+    def load(cls, lake: Lake) -> WaitingFeedback:
+        """What a lake holds that has not come into ``feedback`` since."""
+        if "waiting_feedback" not in lake.tables():
+            return cls([])
+        waiting = lake.read("waiting_feedback").to_pylist()
+        if not waiting:
+            return cls([])
+        joined = lake.read("feedback", columns=list(_IDENTITY)).to_pylist() if "feedback" in lake.tables() else []
+        done = {_identity(row) for row in joined}
+        return cls([row for row in waiting if _identity(row) not in done])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def split(self, rows: pa.Table, tenant: str, responses: Responses) -> tuple[pa.Table, pa.Table]:
+        """Rows of ``feedback`` with the turns they speak of, and rows of ``waiting_feedback`` for the others.
+
+        Parameters
+        ----------
+        rows
+            Feedback whose ``span_id`` is the response id as it came.
+        tenant
+            Whose it is.
+        responses
+            Known turns.
+        """
+        # After a kill the log is read again: what waits already is joined by `due`, and by it alone.
+        rows = rows.filter(pa.array([_identity(row) not in self._rows for row in rows.to_pylist()], pa.bool_()))
+        named = rows["span_id"].to_pylist()
+        turns = responses.resolve(tenant, named)
+        known = pa.array([name in turns for name in named], pa.bool_())
+        matched = rows.filter(known)
+        place = rows.schema.get_field_index("span_id")
+        spans = pa.array([turns[name] for name in named if name in turns], pa.string())
+        unmatched = [
+            {"tenant": tenant, "response_id": row["span_id"], "received_us": time.time_ns() // 1000, **row}
+            for row, name in zip(rows.to_pylist(), named, strict=True)
+            if name not in turns
+        ]
+        self._rows |= {_identity(row): row for row in unmatched}
+        return matched.set_column(place, "span_id", spans), pa.Table.from_pylist(
+            unmatched, schema=OWN_TABLES["waiting_feedback"]
+        )
+
+    def due(self, responses: Responses) -> pa.Table:
+        """Rows of ``feedback`` whose turn has come, or for which a day was waited; `forget` them once they are committed."""
+        by_tenant: dict[str, list[str]] = {}
+        for row in self._rows.values():
+            by_tenant.setdefault(row["tenant"], []).append(row["response_id"])
+        turns = {tenant: responses.recent(tenant, named) for tenant, named in by_tenant.items()}
+        late = time.time_ns() // 1000 - _PATIENCE_US
+        out = []
+        for row in self._rows.values():
+            turn = turns[row["tenant"]].get(row["response_id"])
+            if turn is not None or row["received_us"] < late:
+                own = {name: row[name] for name in TABLES["feedback"].names}
+                out.append(own | {"span_id": turn or row["response_id"]})
+        return pa.Table.from_pylist(out, schema=TABLES["feedback"])
+
+    def forget(self, rows: pa.Table) -> None:
+        """Let go of rows that are in ``feedback`` now."""
+        for row in rows.to_pylist():
+            self._rows.pop(_identity(row), None)
+
+
+def _identity(row: dict[str, Any]) -> tuple[Any, ...]:
+    """What tells two pieces apart, also two that a sender gave one id."""
+    return tuple(row[name] for name in _IDENTITY)
