@@ -6,18 +6,23 @@ Source*), so each is shown as the visible sign that stands for it. Markup is ano
 
 from __future__ import annotations
 
+import json
 import re
 
 __all__ = ["inert", "inert_json"]
 
 _PICTURES = 0x2400
 _DELETE = 0x7F
-# Controls but tab and line feed; C1 controls; line and paragraph separators; marks, embeddings and isolates of direction.
-_ACTING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+# Controls but tab and line feed; what is invisible; separators of lines; marks, embeddings and isolates of direction; halves of
+# surrogate pairs; tags.
+_ACTING = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
 
 
 def inert(text: str) -> str:
-    """Show control characters and marks of direction by visible signs; tabs and line feeds stay.
+    """Show control characters, marks of direction and invisible characters by visible signs; tabs and line feeds stay.
 
     Parameters
     ----------
@@ -27,12 +32,12 @@ def inert(text: str) -> str:
     Returns
     -------
     str
-        Control pictures for ASCII controls (``␛``), ``<U+202E>`` for the rest; everything else as it was.
+        Control pictures for ASCII controls (``␛``), ``⟨U+202E⟩`` for the rest; everything else as it was.
 
     Examples
     --------
     >>> inert("red: \\x1b[31m, back to front: \\u202eabc")
-    'red: ␛[31m, back to front: <U+202E>abc'
+    'red: ␛[31m, back to front: ⟨U+202E⟩abc'
     """
     return _ACTING.sub(_shown, text)
 
@@ -50,11 +55,11 @@ def inert_json(text: str) -> str:
     >>> inert_json('"\\u202eabc"')
     '"\\\\u202eabc"'
     """
-    return _ACTING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _ACTING.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def _shown(found: re.Match[str]) -> str:
     code = ord(found[0])
     if code < 0x20:
         return chr(_PICTURES + code)
-    return "␡" if code == _DELETE else f"<U+{code:04X}>"
+    return "␡" if code == _DELETE else f"⟨U+{code:04X}⟩"

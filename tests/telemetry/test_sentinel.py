@@ -13,6 +13,7 @@ import pytest
 from jurat.errors import SpecError, UnknownName, UsageError
 from jurat.evidence.ledger import read_entries, verify_ledger
 from jurat.telemetry.alert_view import alert_id, card_of, cards, minutes_around
+from jurat.telemetry.alerts import AlertStore
 from jurat.telemetry.arrivals import Arrivals
 from jurat.telemetry.derive import Settings
 from jurat.telemetry.ingest import Ingest
@@ -77,6 +78,26 @@ def test_live_an_alarm_of_now_pulls_the_feature_and_tells_people(tmp_path: Path)
         assert {d.status for d in one.sentinel.store.deliveries()} == {"sent"}
         evidence = one.sentinel.breakers.history("assistant")[0]["evidence"]  # type: ignore[union-attr]
         assert evidence["slice"] == CHAT and evidence["observed"]["low"] > evidence["baseline"]
+
+
+def test_a_kill_between_the_breaker_and_the_memory_pulls_once_and_loses_no_alarm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with watched(tmp_path, live=True, spike_minutes=12, look=False) as one:
+
+        def killed(*_: object, **__: object) -> None:
+            raise OSError("killed")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(AlertStore, "record", killed)
+            with pytest.raises(OSError, match="killed"):
+                one.sentinel.look()
+        assert one.sentinel.answer("assistant")["state"] == "open"
+        restarted = again(one, live=True)
+        assert "firing" in [told.change.after for told in restarted.look()]
+        assert [entry["did"] for entry in restarted.breakers.history("assistant")] == ["opened"]  # type: ignore[union-attr]
+        assert any(a.status == "firing" for a in restarted.alerts())
+        assert {d.status for d in restarted.store.deliveries()} == {"sent"}
 
 
 def test_live_an_alarm_that_is_long_known_tells_nobody_and_pulls_nothing(tmp_path: Path) -> None:

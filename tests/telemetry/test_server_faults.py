@@ -130,11 +130,21 @@ def _gone(pid: int) -> None:
         time.sleep(0.005)
 
 
+def _await_commit(lake: Path) -> None:
+    """Wait until the next version of the turns is written."""
+    log = lake / "spans" / "_delta_log"
+    before = len(list(log.glob("*.json")))
+    deadline = time.monotonic() + 60
+    while len(list(log.glob("*.json"))) == before:
+        assert time.monotonic() < deadline, "the server commits nothing"
+        time.sleep(0.002)
+
+
 def _kills(folder: Path, kills: int, seed: int) -> None:
     """Kill servers at random moments, under load from two clients, in every state: starting, logging, committing.
 
-    One in five is killed while it starts; the others at most 1.2 s after their first acknowledgement. Batches are small, so
-    that many commits are made, and interrupted, in such short lives.
+    One in five is killed within a second of its start, two within a second of the first acknowledgement, and two within a
+    tenth of a second of a commit of the turns, while those of the other tables are due. Batches are small.
     """
     chance = random.Random(seed)
     headers = {"authorization": f"Bearer {token_of(folder)}", "content-type": "application/x-protobuf"}
@@ -165,9 +175,14 @@ def _kills(folder: Path, kills: int, seed: int) -> None:
             dead, alive = threading.Event(), threading.Event()
             with ThreadPoolExecutor(2) as clients:
                 sending = [clients.submit(load, port, dead, alive) for _ in range(2)]
-                if chance.random() < 0.8:
-                    assert alive.wait(30), "the server did not start"
-                time.sleep(chance.uniform(0.0, 1.2))
+                moment = chance.random()
+                if moment > 0.2:
+                    assert alive.wait(60), "the server did not start"
+                if moment > 0.6:
+                    _await_commit(folder / "lake")
+                    time.sleep(chance.uniform(0.0, 0.1))
+                else:
+                    time.sleep(chance.uniform(0.0, 1.0))
                 _gone(pid)
                 dead.set()
                 for one in sending:

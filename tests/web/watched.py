@@ -116,7 +116,9 @@ def csrf(page: str) -> str:
 
 
 @contextmanager
-def watched(folder: Path, *, live: bool = False, hostile: bool = False, **options: Any) -> Iterator[Watched]:
+def watched(
+    folder: Path, *, live: bool = False, hostile: bool = False, look: bool = True, **options: Any
+) -> Iterator[Watched]:
     """Make the lake, look once, and serve."""
     now = time.time()
     (folder / "bar.toml").write_text(BAR, encoding="utf-8")
@@ -131,7 +133,8 @@ def watched(folder: Path, *, live: bool = False, hostile: bool = False, **option
     sentinel = sentinel_for(
         ingest, bars=[folder / "bar.toml"], operations=folder / "operations.toml", home=home, live=live
     )
-    sentinel.look()
+    if look:
+        sentinel.look()
     sessions = Sessions(control, token="from-the-terminal")
     try:
         app = create_app(ingest, control, sessions=sessions, home=home, sentinel=sentinel)

@@ -87,7 +87,9 @@ def load_operations(path: Path) -> Operations:
     SpecError
         Where it cannot be followed, two channels have one name, or a variable is not set.
     """
-    document = read_document(path, _Document, what="operations file", reference="docs/reference/operations-file.md").content
+    document = read_document(
+        path, _Document, what="operations file", reference="docs/reference/operations-file.md"
+    ).content
     notifiers: list[Notifier] = [
         Webhook(name=w.name, url=w.url, secret=_secret(w.secret_env, path).encode(), insecure=w.insecure)
         for w in document.webhook

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import re
+from jurat.inert import inert
 
 __all__ = ["csv_cell", "visible"]
 
-_HIDDEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\ud800-\udfff\U000e0000-\U000e007f]"
-)
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -23,14 +19,7 @@ def visible(text: object) -> str:
     >>> visible("a\\x1b[31mred\\u202egnp.exe")
     'a␛[31mred⟨U+202E⟩gnp.exe'
     """
-    return _HIDDEN.sub(_symbol, str(text))
-
-
-def _symbol(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    if code < 0x20:
-        return chr(0x2400 + code)
-    return "␡" if code == 0x7F else f"⟨U+{code:04X}⟩"
+    return inert(str(text))
 
 
 def csv_cell(value: object) -> object:
