@@ -3,12 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CORE := $(VENV)/.core-installed
+WEB := $(VENV)/.web-installed
 DEV := $(VENV)/.dev-installed
 PEERS := $(VENV)-peers/.installed
+PHOENIX := $(VENV)-phoenix/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-engines check lint types layers docs docs-serve bench bench-stats bench-metrics bench-experiments bench-scaling bench-corpus bench-text test-calibration format lock clean
+.PHONY: help demo test test-slow test-engines check lint types layers docs docs-serve bench bench-stats bench-metrics bench-experiments bench-scaling bench-corpus bench-telemetry bench-text test-calibration format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,12 +26,17 @@ $(CORE): requirements/core.lock pyproject.toml | $(BIN)/python
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
+$(WEB): requirements/web.lock $(CORE)
+	@echo "installing what the pages need into $(VENV) (once)" >&2
+	@$(PIP) install --require-hashes -r requirements/web.lock
+	@touch $@
+
 $(DEV): requirements/dev.lock $(CORE)
 	@echo "installing what tests, checks and docs need into $(VENV) (once)" >&2
 	@$(PIP) install --require-hashes -r requirements/dev.lock
 	@touch $@
 
-demo: $(CORE) ## Simulate a small world, freeze a bar, review a release, verify the dossier
+demo: $(WEB) ## Decide on a release, then watch live traffic and the incident that the monitor caught
 	@$(BIN)/jurat demo --out demo
 
 test: $(DEV) ## The default lane: doctests, oracles, faults, bad input, real data (under 15 minutes)
@@ -63,7 +70,7 @@ docs: $(DEV) ## Build the documentation, strictly, into site/
 docs-serve: $(DEV)
 	@$(BIN)/zensical serve
 
-bench: bench-stats bench-metrics bench-experiments bench-scaling bench-corpus bench-text ## Every benchmark beside its peers; tables and benchmarks/results/*.json
+bench: bench-stats bench-metrics bench-experiments bench-scaling bench-corpus bench-telemetry bench-text ## Every benchmark beside its peers; tables and benchmarks/results/*.json
 
 bench-stats: $(DEV) ## Cluster-robust SE, bootstrap, prediction-powered mean
 	@$(BIN)/python -m benchmarks.bench_stats
@@ -77,8 +84,16 @@ $(PEERS): requirements/peers.lock | $(BIN)/python
 	@$(VENV)-peers/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/peers.lock
 	@touch $@
 
+$(PHOENIX): requirements/phoenix.lock | $(BIN)/python
+	@$(PYTHON) -m venv $(VENV)-phoenix
+	@$(VENV)-phoenix/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/phoenix.lock
+	@touch $@
+
 bench-corpus: $(DEV) $(PEERS) ## Words to bands, decontamination, quality counters, the whole scan, beside their peers
 	@JURAT_BENCH_PEERS=$(VENV)-peers/bin/python $(BIN)/python -m benchmarks.bench_corpus
+
+bench-telemetry: $(DEV) $(PHOENIX) ## Spans over HTTP to the lake, decoder, sessions, panels, beside Phoenix
+	@JURAT_BENCH_PHOENIX=$(VENV)-phoenix/bin/phoenix $(BIN)/python -m benchmarks.bench_telemetry
 
 bench-text: $(DEV) ## TF-IDF against scikit-learn, suffix arrays, n-gram counts
 	@$(BIN)/python -m benchmarks.bench_text
@@ -96,7 +111,8 @@ format: $(DEV) ## Format the code
 lock: ## Resolve the locked versions anew (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --no-header --no-emit-index-url --no-annotate --generate-hashes requirements/dev.in -o requirements/dev.lock
 	uv pip compile -q --universal --python-version 3.11 --no-header --no-emit-index-url --no-annotate --generate-hashes requirements/peers.in -o requirements/peers.lock
-	for part in core build spark; do uv pip compile -q --universal --python-version 3.11 --no-header --no-emit-index-url --no-annotate --generate-hashes -c requirements/dev.lock requirements/$$part.in -o requirements/$$part.lock; done
+	uv pip compile -q --universal --python-version 3.11 --no-header --no-emit-index-url --no-annotate --generate-hashes requirements/phoenix.in -o requirements/phoenix.lock
+	for part in core build web spark; do uv pip compile -q --universal --python-version 3.11 --no-header --no-emit-index-url --no-annotate --generate-hashes -c requirements/dev.lock requirements/$$part.in -o requirements/$$part.lock; done
 
 clean: ## Remove what the targets made
-	rm -rf $(VENV) $(VENV)-peers demo site .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-peers $(VENV)-phoenix demo site .hypothesis .mypy_cache .ruff_cache .import_linter_cache

@@ -25,7 +25,7 @@ from pathlib import Path
 __all__ = ["PAGES", "Block", "Output", "agrees", "blocks_of", "needs", "normalised", "prepare", "run_block"]
 
 ROOT = Path(__file__).resolve().parents[1]
-_HOW_TO = ("run-an-experiment.md", "clean-a-crawl.md")
+_HOW_TO = ("run-an-experiment.md", "clean-a-crawl.md", "watch-production.md")
 PAGES = (*sorted((ROOT / "docs" / "cookbook").glob("*.md")), *(ROOT / "docs" / "how-to" / name for name in _HOW_TO))
 WIDTH = 116
 _FENCE = re.compile(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -234,3 +235,47 @@ def test_the_answer_says_how_many_spans_were_not_taken(tmp_path: Path) -> None:
         )  # fmt: skip
         server.ingest.flush()
         assert server.ingest.lake.read("spans").num_rows == 2 and server.ingest.counts.dead == 1
+
+
+def test_a_restart_reads_nothing_again_that_every_table_holds(tmp_path: Path) -> None:
+    ingest = opened(tmp_path)
+    send(ingest, "traces/json", trace("00f067aa0ba902b7", {"mine": 1}))
+    ingest.flush()
+    ingest.close()
+    again = opened(tmp_path)
+    assert again.lag_bytes() == 0 and again.flush() == 0 and again.counts.flushes == 0
+    again.close()
+    (tmp_path / "lake" / "_wal" / "applied.json").write_text("not JSON", encoding="utf-8")
+    third = opened(tmp_path)
+    assert third.flush() == 0 and len(rows(third, "spans")) == 1 and len(rows(third, "span_attributes")) == 1
+    third.close()
+
+
+def test_the_server_merges_its_small_files_and_outlives_any_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest = Ingest(tmp_path / "lake", SETTINGS, flush_seconds=0.02, upkeep_commits=3)
+    failed: list[int] = []
+    commit = Ingest._commit
+
+    def broken(self: Ingest, batch: Any) -> int:
+        if not failed:
+            failed.append(1)
+            raise NameError("a defect")
+        return commit(self, batch)
+
+    monkeypatch.setattr(Ingest, "_commit", broken)
+    for second in range(8):
+        span = f"00f067aa0ba902{second:02x}"
+        send(ingest, "traces/json", trace(span, {"gen_ai.conversation.id": "c", "user.id": "u"}, second=second))
+        deadline = time.monotonic() + 30
+        while ingest.counts.spans <= second and time.monotonic() < deadline:
+            time.sleep(0.01)
+    deadline = time.monotonic() + 30
+    while len(ingest.lake.paths("spans")) >= 8 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert len(ingest.lake.paths("spans")) < 8 and ingest.counts.flush_errors == 1
+    assert ingest.counts.last_error == "NameError: a defect"
+    ingest.close()
+    turns = [row["turn"] for row in rows(ingest, "spans")]
+    assert len(turns) == 8 and turns[:3] == [1, 2, 3]

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from cyclopts import Parameter
 
@@ -207,7 +207,7 @@ def _incident(text: str, days: float) -> PlantedIncident:
         except ValueError as error:
             raise UsageError(f"{name} of an incident is a number", seen=repr(value)) from error
     ago = float(said.get("ago", min(60.0, days * 1440 / 4)))
-    literal: Literal["refusal spike"] = kind  # type: ignore[assignment] - looked up above
+    literal = cast(Any, kind)  # looked up above
     return PlantedIncident(
         kind=literal,
         onset=days * 1440 - ago,

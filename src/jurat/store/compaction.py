@@ -8,7 +8,8 @@ stands where the files stood that it replaces.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 
 import pyarrow as pa
 from deltalake.transaction import AddAction, RemoveAction
@@ -17,13 +18,17 @@ from jurat.errors import UnknownName
 from jurat.store.parquet_files import FILE_BYTES, file_name, place_in_table, write_files
 from jurat.store.table_log import LiveFile, TableLog
 
-__all__ = ["SMALL_FILE_BYTES", "compact", "runs_to_merge"]
+__all__ = ["SMALL_FILE_BYTES", "Filler", "compact", "runs_to_merge"]
 
 SMALL_FILE_BYTES = FILE_BYTES // 3
 """Files of at least this size are left alone, so that no byte is rewritten more than a few times."""
 
 
-def compact(log: TableLog, *, sort_by: Sequence[str] = ()) -> int:
+Filler = Callable[[pa.Table, int], pa.Table]
+"""Fills columns of rows: the rows, and the number of the first of them in the table."""
+
+
+def compact(log: TableLog, *, sort_by: Sequence[str] = (), fill: Filler | None = None) -> int:
     """Merge runs of small files in one commit.
 
     Parameters
@@ -32,6 +37,8 @@ def compact(log: TableLog, *, sort_by: Sequence[str] = ()) -> int:
         The table; the caller holds the lake's commit lock.
     sort_by
         Columns to sort the rows of each new file by (stable, nulls last); none keeps their order.
+    fill
+        Changes columns of the rows that are rewritten, never their number or order.
 
     Returns
     -------
@@ -53,8 +60,9 @@ def compact(log: TableLog, *, sort_by: Sequence[str] = ()) -> int:
     if not runs:
         return 0
     actions: list[AddAction | RemoveAction] = []
+    first = dict(zip(version.files, accumulate((file.rows for file in version.files), initial=0), strict=False))
     for run in runs:
-        actions += _merge(log, run, version.schema, sort_by)
+        actions += _merge(log, run, version.schema, sort_by, None if fill is None else (fill, first[run[0]]))
     merged = sum(len(run) for run in runs)
     log.commit(actions, metadata={"files_merged": str(merged), "files_made": str(len(runs))})
     return merged - len(runs)
@@ -81,19 +89,33 @@ def runs_to_merge(files: Sequence[LiveFile]) -> list[tuple[LiveFile, ...]]:
 
 
 def _merge(
-    log: TableLog, run: Sequence[LiveFile], schema: pa.Schema, sort_by: Sequence[str]
+    log: TableLog,
+    run: Sequence[LiveFile],
+    schema: pa.Schema,
+    sort_by: Sequence[str],
+    fill: tuple[Filler, int] | None,
 ) -> list[AddAction | RemoveAction]:
     """Write a run as one file that sorts where its first file did, and say so as actions."""
     place = place_in_table(run[0].name) or (0, 0)
     parts: Iterator[pa.Table] = (part for file in run for part in log.rows_of(file, schema))
+    if fill is not None:
+        parts = _filled(parts, *fill)
     if sort_by:
         parts = iter([pa.concat_tables(parts).sort_by([(name, "ascending") for name in sort_by])])
     actions: list[AddAction | RemoveAction] = [
-        *write_files(log.folder, parts, schema, names=iter([file_name(*place)]), data_change=False)
+        *write_files(log.folder, parts, schema, names=iter([file_name(*place)]), data_change=fill is not None)
     ]
     now = int(time.time() * 1000)
     for file in run:
         actions.append(
-            RemoveAction(file.name, data_change=False, deletion_timestamp=now, size=file.size, partition_values={})
+            RemoveAction(
+                file.name, data_change=fill is not None, deletion_timestamp=now, size=file.size, partition_values={}
+            )
         )
     return actions
+
+
+def _filled(parts: Iterator[pa.Table], fill: Filler, first: int) -> Iterator[pa.Table]:
+    for part in parts:
+        yield fill(part, first)
+        first += len(part)

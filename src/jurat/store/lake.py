@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from itertools import count
 from pathlib import Path
@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.types as kinds
 
 from jurat.errors import DataError, IntegrityError, UnknownName, UsageError
-from jurat.store.compaction import compact
+from jurat.store.compaction import Filler, compact
 from jurat.store.content import ContentDigest
 from jurat.store.durable import fsync_directory, locked, make_folder, write_atomically
 from jurat.store.parquet_files import file_name, write_files
@@ -346,7 +346,7 @@ class Lake:
 
     # Housekeeping ---------------------------------------------------------------------------------------------
 
-    def compact(self, table: str, *, sort_by: Sequence[str] = ()) -> int:
+    def compact(self, table: str, *, sort_by: Sequence[str] = (), fill: Callable[[], Filler] | None = None) -> int:
         """Rewrite neighbouring small files as one, in one commit; pinned versions stay readable.
 
         Parameters
@@ -356,6 +356,9 @@ class Lake:
         sort_by
             Columns to sort the rows of each new file by. Without them the order of rows, and with it
             `content_digest`, stays what it was.
+        fill
+            Makes, once nothing else can be committed, what fills columns of the rows that are rewritten. The digest of the
+            content changes then; versions that snapshots pin do not.
 
         Returns
         -------
@@ -363,7 +366,7 @@ class Lake:
             Files before minus files after.
         """
         with self._locked("commit"):
-            return compact(self._log(table), sort_by=sort_by)
+            return compact(self._log(table), sort_by=sort_by, fill=None if fill is None else fill())
 
     def vacuum(self, table: str, *, retain_hours: int = 168, dry_run: bool = True) -> list[str]:
         """Remove files that no version in use names; versions that snapshots pin are in use for ever.

@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 
 from jurat.errors import DataError, JuratError
-from jurat.store.durable import locked, make_folder
+from jurat.store.durable import locked, make_folder, write_atomically
 from jurat.store.lake import Lake
 from jurat.store.schema import TABLES
 from jurat.telemetry.aliases import load_aliases
@@ -32,6 +32,7 @@ from jurat.telemetry.otlp_signals import decode_metrics
 from jurat.telemetry.own_tables import OWN_TABLES
 from jurat.telemetry.responses import Responses
 from jurat.telemetry.rollup import minute_rollup
+from jurat.telemetry.upkeep import keep_up
 from jurat.telemetry.waiting import WaitingFeedback
 from jurat.telemetry.wal import Record, WriteAheadLog
 from jurat.telemetry.wire import decode_traces, unreadable_spans
@@ -51,6 +52,8 @@ _SCHEMAS = TABLES | OWN_TABLES
 _HIDDEN = ("prompt", "response", "system", "retrieved", "user_id")
 """Columns whose attributes are not kept raw: text has a table of its own, and names of people are not stored at all."""
 _SHOWN_BYTES = 4096
+_APPLIED = "applied.json"
+_RETAIN_HOURS = 168
 
 
 @dataclass(slots=True)
@@ -117,6 +120,8 @@ class Ingest:
         A batch is committed after as long, or once so much waits.
     most_waiting_bytes
         Bytes that may wait in the log before requests are refused.
+    upkeep_commits
+        Small files are merged, and turns numbered (`keep_up`), after so many commits.
     start
         Whether a thread flushes; without it `flush` is called by hand.
 
@@ -134,6 +139,7 @@ class Ingest:
         flush_seconds: float = 5.0,
         flush_bytes: int = 64 << 20,
         most_waiting_bytes: int = 1 << 30,
+        upkeep_commits: int = 240,
         start: bool = True,
     ) -> None:
         make_folder(lake)
@@ -142,6 +148,7 @@ class Ingest:
         self.counts = IngestCounts()
         self.arrivals = Arrivals()
         self.flush_seconds, self.flush_bytes = flush_seconds, flush_bytes
+        self.upkeep_commits, self._commits = upkeep_commits, 0
         self._guard = locked(lake / ".server.lock", wait_seconds=0.2)
         self._guard.__enter__()
         try:
@@ -150,7 +157,11 @@ class Ingest:
             for table in OWN_TABLES.keys() - set(self.lake.tables()):
                 self.lake.create(table, OWN_TABLES[table])
             # What the log let go of is in every table, also in those that had no rows for it.
-            self._applied = {table: max(self._committed(table), self.log.start) for table in _TABLES}
+            known = self._remembered()
+            self._applied = {
+                table: max(self._committed(table), self.log.start, min(known.get(table, 0), self.log.end))
+                for table in _TABLES
+            }
             self.log.free(min(self._applied.values()))
             self._responses = Responses(self.lake)
             self._waiting = WaitingFeedback.load(self.lake)
@@ -205,8 +216,10 @@ class Ingest:
                     return added
                 batch = self._decode(records)
                 added += self._commit(batch)
+                self._remember_applied()
                 self.log.free(min(self._applied.values()))
                 self.counts.flushes += 1
+                self._commits += 1
 
     def lag_bytes(self) -> int:
         """Bytes that are acknowledged and not yet in every table."""
@@ -233,17 +246,39 @@ class Ingest:
             self._wake.clear()
             try:
                 self.flush()
-            except (JuratError, OSError, pa.ArrowException) as error:
+                if self._commits >= self.upkeep_commits:
+                    self._commits = 0
+                    with self._flushing:
+                        keep_up(self.lake, tables=self._tables(), retain_hours=_RETAIN_HOURS)
+            except Exception as error:  # whatever it is, the next batch must still be written
                 # The records are safe in the log: they are tried again, and the page of the ingestion says so.
                 self.counts.flush_errors += 1
-                self.counts.last_error = str(error)
+                self.counts.last_error = (
+                    f"{error}" if isinstance(error, JuratError) else f"{type(error).__name__}: {error}"
+                )
                 self._stop.wait(min(self.flush_seconds, 1.0))
+
+    def _tables(self) -> list[str]:
+        """Tables of its own that the lake has."""
+        return [table for table in _TABLES if table in self.lake.tables()]
 
     def _committed(self, table: str) -> int:
         """Offset up to which a table holds the log."""
         if table not in self.lake.tables():
             return 0
         return self.lake.transaction(table, f"wal-{table}") or 0
+
+    def _remembered(self) -> dict[str, int]:
+        """Offsets up to which each table was known to hold the log, those without rows too, when it was last written."""
+        path = self.lake.root / "_wal" / _APPLIED
+        try:
+            return {str(table): int(offset) for table, offset in json.loads(path.read_bytes()).items()}
+        except (FileNotFoundError, ValueError, AttributeError, TypeError):
+            # Only time is lost without it: what a table holds already is left out by its own offset.
+            return {}
+
+    def _remember_applied(self) -> None:
+        write_atomically(self.lake.root / "_wal" / _APPLIED, json.dumps(self._applied).encode())
 
     def _decode(self, records: Sequence[Record]) -> _Batch:
         batch = _Batch(end=records[-1].end)

@@ -11,7 +11,16 @@ import pyarrow as pa
 
 from jurat.errors import JuratError
 
-__all__ = ["BadBody", "Limits", "check_json", "check_protobuf", "partial_success", "read_body", "unpack"]
+__all__ = [
+    "BadBody",
+    "Limits",
+    "check_json",
+    "check_protobuf",
+    "length_delimited",
+    "partial_success",
+    "read_body",
+    "unpack",
+]
 
 _STEP = 1 << 16
 
@@ -188,9 +197,25 @@ def partial_success(rejected: int, reason: str) -> bytes:
     >>> partial_success(3, "no id").hex()
     '0a09080312056e6f206964'
     """
-    text = reason.encode()
-    inner = b"\x08" + _to_varint(rejected) + b"\x12" + _to_varint(len(text)) + text
-    return b"\x0a" + _to_varint(len(inner)) + inner
+    return length_delimited(1, b"\x08" + _to_varint(rejected) + length_delimited(2, reason.encode()))
+
+
+def length_delimited(number: int, body: bytes) -> bytes:
+    """A field of a protobuf message that is text, bytes or a message itself.
+
+    Parameters
+    ----------
+    number
+        Of the field, at most 15.
+    body
+        What it holds.
+
+    Examples
+    --------
+    >>> length_delimited(2, b"no id").hex()
+    '12056e6f206964'
+    """
+    return bytes([number << 3 | 2]) + _to_varint(len(body)) + body
 
 
 def _to_varint(number: int) -> bytes:

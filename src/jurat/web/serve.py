@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import signal
+import socket
 import sys
 import threading
 import webbrowser
 from json import dumps
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import uvicorn
+    from fastapi import FastAPI
+
+    from jurat.web.grpc_server import GrpcServer
 
 __all__ = ["key", "serve"]
 
@@ -19,6 +29,7 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 4318,
+    grpc_port: int | None = None,
     prices: Path | None = None,
     keep_text: bool = True,
     flush_seconds: float = 5.0,
@@ -40,6 +51,8 @@ def serve(
         Address to listen on; other machines reach it only if you name one of theirs.
     port
         Port; 4318 is where OpenTelemetry exporters send by default.
+    grpc_port
+        Port for OTLP over gRPC, 4317 by custom; none unless named (extra grpc).
     prices
         Price book (TOML) for costs.
     keep_text
@@ -63,7 +76,7 @@ def serve(
         Print on stopping what was taken in, as JSON.
     """
     try:
-        import uvicorn
+        import uvicorn  # noqa: F401 - whether it is there
     except ImportError as error:
         from jurat.errors import MissingExtra
 
@@ -76,6 +89,7 @@ def serve(
     from jurat.telemetry.prices import load_prices
     from jurat.telemetry.users import load_user_secret
     from jurat.web.app import create_app
+    from jurat.web.grpc_server import GrpcServer
     from jurat.web.sessions import Sessions
     from jurat.web.watch import sentinel_for
 
@@ -93,8 +107,12 @@ def serve(
     ingest = Ingest(lake, settings, flush_seconds=flush_seconds)
     _say(f"taking OTLP at http://{host}:{port}/v1/traces into {lake}; stop with Ctrl-C")
     sessions = Sessions(control)
+    calls: GrpcServer | None = None
     try:
         sentinel = sentinel_for(ingest, bars=bar or (), operations=operations, home=home(), live=live)
+        if grpc_port is not None:
+            calls = GrpcServer(ingest, control, host=host, port=grpc_port)
+            _say(f"taking OTLP by gRPC at {host}:{calls.port}")
     except BaseException:
         ingest.close()
         raise
@@ -113,27 +131,11 @@ def serve(
     if browser:
         threading.Timer(1.0, webbrowser.open, [address]).start()
     try:
-        config = uvicorn.Config(
-            app,
-            host=host,
-            port=port,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            # A page that is slow to end is cut.
-            timeout_graceful_shutdown=5,
-        )
-        server = uvicorn.Server(config)
-        leave = server.handle_exit
-
-        def handle_exit(number: int, frame: FrameType | None) -> None:
-            app.state.site.stopping.set()
-            leave(number, frame)
-
-        server.handle_exit = handle_exit  # type: ignore[assignment]
         with contextlib.suppress(KeyboardInterrupt):
-            server.run()
+            _server(app, host, port, calls).run()
     finally:
+        if calls is not None:
+            calls.stop()
         ingest.close()
     counts = ingest.counts
     _say(f"{counts.requests:,} requests, {counts.spans:,} spans, {counts.dead:,} dead letters; everything is committed")
@@ -166,6 +168,45 @@ def key(owner: str, /, *, role: list[str] | None = None, tenant: str = "default"
     _say(f"key {made.key.id} of {owner}, roles {', '.join(roles)}; it is not shown again")
     sys.stdout.flush()
     return 0
+
+
+def _server(app: FastAPI, host: str, port: int, calls: GrpcServer | None) -> uvicorn.Server:
+    import uvicorn
+
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        # A page that is slow to end is cut.
+        timeout_graceful_shutdown=5,
+    )
+    server = uvicorn.Server(config)
+    begin, end = server.startup, server.shutdown
+
+    def handle_exit(number: int, _: FrameType | None) -> None:
+        # The server's own would send the signal once more, before the last words are said.
+        app.state.site.stopping.set()
+        server.force_exit = server.should_exit and number == signal.SIGINT
+        server.should_exit = True
+
+    async def startup(sockets: list[socket.socket] | None = None) -> None:
+        await begin(sockets)
+        if calls is not None:
+            calls.start()
+
+    async def shutdown(sockets: list[socket.socket] | None = None) -> None:
+        # The application closes the ingest as it ends; calls end before that.
+        if calls is not None:
+            await asyncio.get_running_loop().run_in_executor(None, calls.stop)
+        await end(sockets)
+
+    server.handle_exit = handle_exit  # type: ignore[assignment]
+    server.startup = startup  # type: ignore[method-assign]
+    server.shutdown = shutdown  # type: ignore[method-assign]
+    return server
 
 
 def _say(text: str) -> None:

@@ -33,7 +33,17 @@ from jurat.web.panels import PanelBuilder, Reading, plain
 from jurat.web.sessions import Person, Sessions
 from jurat.web.visible import visible
 
-__all__ = ["Forbidden", "Fragments", "LoginNeeded", "NavItem", "Site", "cookie_name", "request_token", "safe_next"]
+__all__ = [
+    "Forbidden",
+    "Fragments",
+    "LoginNeeded",
+    "NavItem",
+    "Site",
+    "cookie_name",
+    "header_token",
+    "request_token",
+    "safe_next",
+]
 
 Result = TypeVar("Result")
 Fragments = Callable[[Person, Mapping[str, str]], Mapping[str, str]]
@@ -290,9 +300,20 @@ def cookie_name(request: Request) -> str:
 
 def request_token(request: Request) -> str:
     """The key of a request: a bearer token, the header X-API-Key, or the password of basic authentication."""
-    if given := request.headers.get("x-api-key"):
+    return header_token(request.headers)
+
+
+def header_token(headers: Mapping[str, str]) -> str:
+    """The key among headers, their names in lower case.
+
+    Examples
+    --------
+    >>> header_token({"authorization": "Bearer a-key"}), header_token({"x-api-key": "another"}), header_token({})
+    ('a-key', 'another', '')
+    """
+    if given := headers.get("x-api-key"):
         return given
-    scheme, _, rest = request.headers.get("authorization", "").partition(" ")
+    scheme, _, rest = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return rest.strip()
     if scheme.lower() == "basic":
