@@ -29,6 +29,8 @@ $(CORE): requirements/core.lock pyproject.toml | $(BIN)/python
 $(WEB): requirements/web.lock $(CORE)
 	@echo "installing what the pages need into $(VENV) (once)" >&2
 	@$(PIP) install --require-hashes -r requirements/web.lock
+	@echo "compiling kernels (once)" >&2
+	@$(BIN)/python -m jurat.cli.demo_warm
 	@touch $@
 
 $(DEV): requirements/dev.lock $(CORE)

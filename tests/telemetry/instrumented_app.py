@@ -21,19 +21,18 @@ from opentelemetry.trace import set_tracer_provider
 
 
 def instrument(name: str) -> None:
-    instrumentor: Any
     if name == "openinference":
-        from openinference.instrumentation.openai import OpenAIInstrumentor as instrumentor
+        from openinference.instrumentation.openai import OpenAIInstrumentor
     else:
-        from opentelemetry.instrumentation.openai_v2 import OpenAIInstrumentor as instrumentor
-    instrumentor().instrument()
+        from opentelemetry.instrumentation.openai_v2 import OpenAIInstrumentor
+    OpenAIInstrumentor().instrument()
 
 
-def ask(client: openai.OpenAI, model: str, question: str, **options: Any) -> Any:
-    messages: list[Any] = [
-        {"role": "system", "content": "You are brief."},
-        {"role": "user", "content": question},
-    ]
+def ask(client: openai.OpenAI, model: str, *said: str, **options: Any) -> Any:
+    """One turn after what was said before, the user first."""
+    roles = ("user", "assistant")
+    messages: list[Any] = [{"role": "system", "content": "You are brief."}]
+    messages += [{"role": roles[place % 2], "content": text} for place, text in enumerate(said)]
     return client.chat.completions.create(model=model, messages=messages, **options)
 
 
@@ -46,7 +45,8 @@ def main(name: str, address: str) -> None:
     instrument(name)
     client = openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
     plain = ask(client, "stub", "Whom do I ask? I am ada.lovelace@example.org.", temperature=0.5)
-    pieces = list(ask(client, "stub", "Count to three.", stream=True, stream_options={"include_usage": True}))
+    before = ("Count to two.", "One, two.")
+    pieces = list(ask(client, "stub", *before, "To three?", stream=True, stream_options={"include_usage": True}))
     said = "".join(piece.choices[0].delta.content or "" for piece in pieces if piece.choices)
     try:
         ask(client, "broken", "Will it work?")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,8 +27,9 @@ class _Model(BaseHTTPRequestHandler):
         elif asked.get("stream"):
             self._send("".join(f"data: {piece}\n\n" for piece in _pieces(shared)), media="text/event-stream")
         else:
-            self._send(json.dumps(shared | {"object": "chat.completion", "choices": [_choice("message", content=PLAIN, role="assistant", reason="stop")],
-                                            "usage": _usage(21, 8)}))  # fmt: skip
+            choice = _choice("message", content=PLAIN, role="assistant", reason="stop")
+            whole = shared | {"object": "chat.completion", "choices": [choice], "usage": _usage(21, 8)}
+            self._send(json.dumps(whole))
 
     def _send(self, text: str, *, status: int = 200, media: str = "application/json") -> None:
         body = text.encode()
@@ -52,8 +54,8 @@ def _choice(part: str, *, reason: str | None = None, **said: str) -> dict[str, A
 def _pieces(shared: dict[str, Any]) -> Iterator[str]:
     shared = shared | {"object": "chat.completion.chunk", "usage": None}
     yield json.dumps(shared | {"choices": [_choice("delta", role="assistant", content="")]})
-    for word in STREAMED.split(" "):
-        yield json.dumps(shared | {"choices": [_choice("delta", content=f"{word} ".rstrip() if word == "three." else f"{word} ")]})  # fmt: skip
+    for piece in re.findall(r"\S+\s*", STREAMED):
+        yield json.dumps(shared | {"choices": [_choice("delta", content=piece)]})
     yield json.dumps(shared | {"choices": [_choice("delta", reason="stop")]})
     yield json.dumps(shared | {"choices": [], "usage": _usage(14, 6)})
     yield "[DONE]"

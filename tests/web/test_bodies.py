@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from starlette.requests import ClientDisconnect
 
 from jurat.web.bodies import BadBody, Limits, check_json, check_protobuf, read_body, unpack
 
@@ -92,3 +93,21 @@ def test_json_is_one_object() -> None:
     for body in (b"[1]", b"{", b"\xff", b"[" * 100_000):
         with pytest.raises(BadBody):
             check_json(body)
+
+
+def test_a_body_that_does_not_come_or_whose_sender_leaves_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def drip() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b"x"
+            await asyncio.sleep(0.02)
+
+    async def leave() -> AsyncIterator[bytes]:
+        yield b"abc"
+        raise ClientDisconnect
+
+    with pytest.raises(BadBody) as slow:
+        asyncio.run(read_body(drip(), Limits(seconds=0.1)))
+    assert slow.value.status == 408 and "in 0.1 s" in str(slow.value)
+    with pytest.raises(BadBody, match="the sender left") as left:
+        asyncio.run(read_body(leave(), Limits()))
+    assert left.value.status == 400

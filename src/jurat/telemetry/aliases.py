@@ -38,7 +38,7 @@ SPAN_COLUMNS = pa.schema(
 """One row a span, before anything is derived from it."""
 
 _KINDS = {"text": _TEXT, "integer": _WHOLE, "real": _REAL, "boolean": _TRUTH, "messages": _TEXT}
-_SECTIONS = {*_KINDS, "version", "role", "member", "unit", "object", "known"}
+_SECTIONS = {*_KINDS, "version", "role", "member", "unit", "object", "needs", "known"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +65,8 @@ class AliasTable:
         Names that are one member of a list in pieces, and which.
     objects
         Names that hold JSON objects: the column of each of their members.
+    needs
+        Names of objects that count only where they have this member.
     slots, name_bytes, name_places
         The names for lookup: an open hash table, their bytes and where each begins.
     """
@@ -78,6 +80,7 @@ class AliasTable:
     roles: Mapping[int, str]
     members: Mapping[int, str]
     objects: Mapping[int, Mapping[str, str]]
+    needs: Mapping[int, str]
     slots: NDArray[np.int64]
     name_bytes: NDArray[np.uint8]
     name_places: NDArray[np.int64]
@@ -137,7 +140,9 @@ def _compiled(document: Mapping[str, Any], place: str) -> AliasTable:
     ]
     rows += [(name, None, 0) for names in document.get("role", {}).values() for name in names]
     rows += [(name, column, 500) for name, (column, _) in members.items()]
-    rows += [(name, None, 0) for name in [*objects, *document.get("known", {}).get("names", [])]]
+    # What goes to a column whole may hold members for others too.
+    apart = [name for name in objects if name not in {name for name, _, _ in rows}]
+    rows += [(name, None, 0) for name in [*apart, *document.get("known", {}).get("names", [])]]
     names = tuple(name for name, _, _ in rows)
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -156,6 +161,7 @@ def _compiled(document: Mapping[str, Any], place: str) -> AliasTable:
         roles={number[name]: column for column, found in document.get("role", {}).items() for name in found},
         members={number[name]: member for name, (_, member) in members.items()},
         objects={number[name]: dict(found) for name, found in objects.items()},
+        needs={number[name]: member for name, member in document.get("needs", {}).items() if name in objects},
         slots=slots,
         name_bytes=data,
         name_places=places,

@@ -65,11 +65,15 @@ class OddCells:
         for row, span in zip(rows.tolist(), owners.tolist(), strict=True):
             if span >= len(self.spans) or row < self.spans[span, kernel.S_FROM]:
                 continue
-            found = _json(self.value(row))
-            if not isinstance(found, Mapping):
+            alias = int(self.attributes[row, kernel.A_ALIAS])
+            wanted = self.aliases.objects[alias].items()
+            missing = [pair for pair in wanted if best[self._order.index(pair[1]), span] < 0]
+            found = _json(self.value(row)) if missing else None
+            needed = self.aliases.needs.get(alias)
+            if not isinstance(found, Mapping) or (needed is not None and needed not in found):
                 continue
-            for member, column in self.aliases.objects[int(self.attributes[row, kernel.A_ALIAS])].items():
-                if member in found and best[self._order.index(column), span] < 0:
+            for member, column in missing:
+                if member in found:
                     self._members[column].setdefault(span, found[member])
 
     def texts(self, column: str, best: _Whole, rows: _Whole) -> dict[int, str | None]:

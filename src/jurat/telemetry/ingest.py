@@ -10,10 +10,12 @@ from __future__ import annotations
 import base64
 import json
 import threading
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,10 @@ _HIDDEN = ("prompt", "response", "system", "retrieved", "user_id")
 """Columns whose attributes are not kept raw: text has a table of its own, and names of people are not stored at all."""
 _SHOWN_BYTES = 4096
 _APPLIED = "applied.json"
+_MOST_RECORDS = 4096
+"""Requests of one commit: a backlog of many small ones is worked off in steps, each of which a kill cannot undo."""
+_SPOILT = (JuratError, ValueError, KeyError, TypeError, pa.ArrowException)
+"""What a payload may cause that nobody foresaw."""
 _RETAIN_HOURS = 168
 
 
@@ -102,6 +108,7 @@ class _Batch:
     redactions: int = 0
     unmapped: Counter[str] = field(default_factory=Counter)
     arrived: list[tuple[int, int, pa.Table]] = field(default_factory=list)
+    turns: list[tuple[Record, pa.Table]] = field(default_factory=list)
     due: pa.Table = field(default_factory=TABLES["feedback"].empty_table)
     opinions: list[tuple[Record, pa.Table]] = field(default_factory=list)
     signals: list[tuple[Record, LogRows]] = field(default_factory=list)
@@ -211,7 +218,7 @@ class Ingest:
             added = 0
             while True:
                 start = min(self._applied.values())
-                records = list(self.log.read(start, most_bytes=self.flush_bytes))
+                records = list(islice(self.log.read(start, most_bytes=self.flush_bytes), _MOST_RECORDS))
                 if not records:
                     return added
                 batch = self._decode(records)
@@ -285,10 +292,48 @@ class Ingest:
         for record in records:
             try:
                 self._decode_record(record, batch)
-            except (JuratError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+            except _SPOILT as error:
                 batch.rows["dead_letters"].append((record.offset, _dead(record, [(-1, f"{error}")])))
+        for pile in self._piles(batch.turns):
+            self._derive(pile, batch)
         self._join(batch, records[-1].offset)
         return batch
+
+    def _piles(self, turns: Sequence[tuple[Record, pa.Table]]) -> list[list[tuple[Record, pa.Table]]]:
+        """Turns that are derived together: those of one tenant between two offsets up to which some table holds the log."""
+        cuts = sorted(set(self._applied.values()))
+        piles: dict[tuple[str, int], list[tuple[Record, pa.Table]]] = {}
+        for record, spans in turns:
+            piles.setdefault((record.tenant, bisect_right(cuts, record.offset)), []).append((record, spans))
+        return list(piles.values())
+
+    def _derive(self, pile: list[tuple[Record, pa.Table]], batch: _Batch) -> None:
+        """Rows of a pile; where it cannot be derived whole, request by request, so that one bad request spoils no other."""
+        first = pile[0][0]
+        try:
+            derived = derive(pa.concat_tables([spans for _, spans in pile]), self.settings, tenant=first.tenant)
+            rollup = minute_rollup(derived.spans)
+        except _SPOILT as error:
+            if len(pile) == 1:
+                batch.rows["dead_letters"].append((first.offset, _dead(first, [(-1, f"{error}")])))
+            else:
+                for one in pile:
+                    self._derive([one], batch)
+            return
+        batch.redactions += derived.n_redactions
+        for table, rows in (
+            ("spans", derived.spans), ("span_text", derived.texts), ("span_attributes", derived.attributes),
+            ("responses", derived.responses), ("rollup_1m", rollup),
+        ):  # fmt: skip
+            batch.rows[table].append((first.offset, rows))
+        named = derived.responses
+        self._responses.learn(
+            zip(repeat(first.tenant), named["response_id"].to_pylist(), named["span_id"].to_pylist(), strict=False)
+        )
+        begin = 0
+        for record, spans in pile:
+            batch.arrived.append((record.offset, record.received_us, derived.spans.slice(begin, len(spans))))
+            begin += len(spans)
 
     def _decode_record(self, record: Record, batch: _Batch) -> None:
         kind = _NAMES.get(record.kind)
@@ -298,17 +343,7 @@ class Ingest:
             batch.unmapped.update(decoded.unmapped)
             if decoded.rejected:
                 batch.rows["dead_letters"].append((record.offset, _dead(record, decoded.rejected)))
-            derived = derive(decoded.spans, self.settings, tenant=record.tenant)
-            batch.redactions += derived.n_redactions
-            batch.arrived.append((record.offset, record.received_us, derived.spans))
-            for table, rows in (
-                ("spans", derived.spans), ("span_text", derived.texts), ("span_attributes", derived.attributes),
-                ("responses", derived.responses), ("rollup_1m", minute_rollup(derived.spans)),
-            ):  # fmt: skip
-                batch.rows[table].append((record.offset, rows))
-            self._responses.learn(
-                (record.tenant, row["response_id"], row["span_id"]) for row in derived.responses.to_pylist()
-            )
+            batch.turns.append((record, decoded.spans))
         elif kind == "feedback/json":
             batch.opinions.append((record, feedback_rows(json.loads(record.payload), record, self.settings)))
         elif kind in ("logs/protobuf", "logs/json"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 import json
@@ -23,8 +24,10 @@ from jurat.telemetry.wal import Record
 
 __all__ = ["LogRows", "log_rows"]
 
-_ASKED = ("gen_ai.user.message", "gen_ai.system.message", "gen_ai.tool.message")
-_ANSWERED = ("gen_ai.choice", "gen_ai.assistant.message")
+_ASKED = {f"gen_ai.{role}.message": role for role in ("system", "user", "assistant", "tool")}
+"""Messages that a model was given, the assistant's earlier ones too, and who speaks."""
+
+_ANSWERED = "gen_ai.choice"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +120,7 @@ def _score(one: Mapping[str, Any], record: Record, place: int) -> dict[str, Any]
 
 def _texts(events: list[dict[str, Any]], record: Record) -> tuple[pa.Table, int]:
     """Prompt and response of each span that has messages among its events."""
-    spoken: dict[str, tuple[list[str], list[str], int]] = {}
+    spoken: dict[str, tuple[list[Any], list[Any], int]] = {}
     for event in events:
         if not event["span_id"]:
             continue
@@ -125,7 +128,15 @@ def _texts(events: list[dict[str, Any]], record: Record) -> tuple[pa.Table, int]
         held = spoken.setdefault(event["span_id"], ([], [], event["ts_us"] or record.received_us))
         held[0].extend(asked)
         held[1].extend(answered)
-    rows = [(span, "\n\n".join(a) or None, "\n\n".join(b) or None, when) for span, (a, b, when) in spoken.items()]
+    rows = [
+        (
+            span,
+            flatten_messages(asked, labelled=True, split=True)[0],
+            flatten_messages(answered, labelled=False, split=False)[0],
+            when,
+        )
+        for span, (asked, answered, when) in spoken.items()
+    ]
     rows = [row for row in rows if row[1] or row[2]]
     if not rows:
         return _no_texts(), 0
@@ -140,7 +151,7 @@ def _texts(events: list[dict[str, Any]], record: Record) -> tuple[pa.Table, int]
     return pa.table(columns, schema=TABLES["span_text"]), hidden + hidden_too
 
 
-def _messages(event: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+def _messages(event: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
     """What was asked and what was answered, in an event of either form of the conventions."""
     attributes = json.loads(event["attributes"] or "{}")
     body = json.loads(event["body"]) if event["body"] else None
@@ -148,19 +159,14 @@ def _messages(event: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     for name in ("gen_ai.input.messages", "gen_ai.output.messages"):
         given = attributes.get(name, body.get(name) if isinstance(body, dict) else None)
         if isinstance(given, str):
-            try:
+            with contextlib.suppress(ValueError, RecursionError):
                 given = json.loads(given)
-            except ValueError:
-                given = [{"role": "user", "content": given}]
-        text = flatten_messages(given, labelled=name.startswith("gen_ai.input"), split=False)[0] if given else None
-        said.append([text] if text else [])
-    if isinstance(body, dict):
-        own = body.get("message", body)
-        text = flatten_messages([own], labelled=False, split=False)[0]
-        if text and event["event"] in _ASKED:
-            said[0].append(text)
-        elif text and event["event"] in _ANSWERED:
-            said[1].append(text)
+        said.append(given if isinstance(given, list) else [given] if given else [])
+    own = body.get("message", body) if isinstance(body, dict) else body
+    if own and event["event"] in _ASKED:
+        said[0].append({"role": _ASKED[event["event"]], "content": own})
+    elif own and event["event"] == _ANSWERED:
+        said[1].append(own)
     return said[0], said[1]
 
 

@@ -74,6 +74,28 @@ _RULES = (
 )  # fmt: skip
 
 
+_NOT_ABLE = ("cannot", "can't", "can’t")
+_NEEDED: dict[str, tuple[tuple[str, ...], ...]] = {
+    "first person, unable": (
+        (*_NOT_ABLE, "cant", "couldn't", "couldn’t", "could not", "not able", "unable", "sorry", "won't", "won’t",
+         "will not", "decline", "comfortable"),
+    ),
+    "first person, sorry but": (("sorry",),),
+    "as an assistant": (("as a",),),
+    "against rules": (("against", "violate"),),
+    "not appropriate": (("not ", "inappropriate", "unethical", "illegal"),),
+    "does not condone": (
+        ("do not", "don't", "don’t", *_NOT_ABLE),
+        ("condone", "promote", "encourage", "endorse", "have the", "have access", "think it"),
+    ),
+    "sermon": (("crime", "offens", "offenc", "illegal", "unethical", "immoral", "never", "discriminated"),),
+}  # fmt: skip
+"""Words without which a rule cannot hold, one of each group: looking for them costs a tenth of the rule."""
+
+_FOLDED_OTHERWISE = frozenset("İıſ\u212a")
+"""Letters that a pattern takes for one of the alphabet, and lower case does not."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
     """A rule that holds for an answer.
@@ -106,7 +128,11 @@ def find_refusal(answer: str) -> Refusal | None:
     True
     """
     head = answer[:_HEAD]
+    lower = head.lower()
+    every = not _FOLDED_OTHERWISE.isdisjoint(head)
     for name, pattern in _RULES:
+        if not every and not all(any(word in lower for word in group) for group in _NEEDED[name]):
+            continue
         found = pattern.search(head)
         if found:
             return Refusal(rule=name, evidence=found[0])

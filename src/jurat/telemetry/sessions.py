@@ -57,7 +57,8 @@ def sessionise(users: NDArray[np.int64], seconds: NDArray[np.int64], *, gap_seco
 
     Notes
     -----
-    User and time are packed into one integer, sorted once, and read in one pass.
+    Turns are gathered by user by counting, which is linear; a user's own are mostly in order already and are put so by
+    insertion, or by merging where they are not.
 
     Examples
     --------
@@ -71,30 +72,62 @@ def sessionise(users: NDArray[np.int64], seconds: NDArray[np.int64], *, gap_seco
         return Sessions(session=np.empty(0, np.int32), turn=np.empty(0, np.int32), n_sessions=0)
     if int(users.min()) < 0 or int(seconds.min()) < 0 or gap_seconds < 0:
         raise ValueError("codes of users, times and the gap must not be negative")
-    first = int(seconds.min())
-    width = max(1, int(int(seconds.max()) - first).bit_length())
-    if int(users.max()).bit_length() + width <= 63:
-        packed = (users.astype(np.int64) << width) | (seconds - first)
-        order = np.argsort(packed, kind="stable")
-    else:
-        order = np.lexsort((seconds, users))
+    n_users = int(users.max()) + 1
+    if n_users > 4 * len(users) + 1024:
+        # Codes with wide gaps would cost more room than turns.
+        users = np.unique(users, return_inverse=True)[1].astype(np.int64)
+        n_users = int(users.max()) + 1
     session, turn = np.empty(len(users), np.int32), np.empty(len(users), np.int32)
-    count = _number(users, seconds, order, gap_seconds, session, turn)
+    count = _number(users.astype(np.int64), seconds.astype(np.int64), n_users, gap_seconds, session, turn)
     return Sessions(session=session, turn=turn, n_sessions=int(count))
 
 
 @nb.njit(cache=True, nogil=True)
-def _number(users, seconds, order, gap, session, turn):  # type: ignore[no-untyped-def]
-    total, number, place = 0, 0, 0
-    for i in range(len(order)):
-        row = order[i]
-        if i == 0 or users[row] != users[order[i - 1]]:
-            number, place = 1, 1
-            total += 1
-        elif seconds[row] - seconds[order[i - 1]] > gap:
-            number, place = number + 1, 1
-            total += 1
-        else:
-            place += 1
-        session[row], turn[row] = number, place
+def _number(users, seconds, n_users, gap, session, turn):  # type: ignore[no-untyped-def]
+    """Gather each user's turns by counting, put them in order where they are not, number them."""
+    ends = np.zeros(n_users + 1, np.int64)
+    for i in range(len(users)):
+        ends[users[i] + 1] += 1
+    for u in range(n_users):
+        ends[u + 1] += ends[u]
+    places = ends[:-1].copy()
+    rows, times = np.empty(len(users), np.int64), np.empty(len(users), np.int64)
+    for i in range(len(users)):
+        place = places[users[i]]
+        rows[place], times[place] = i, seconds[i]
+        places[users[i]] = place + 1
+    total = 0
+    for u in range(n_users):
+        total += _number_one(rows[ends[u] : ends[u + 1]], times[ends[u] : ends[u + 1]], gap, session, turn)
     return total
+
+
+@nb.njit(cache=True, nogil=True)
+def _number_one(rows, times, gap, session, turn):  # type: ignore[no-untyped-def]
+    """Number one user's turns: how many sessions there are."""
+    _sort_by_time(rows, times)
+    number, place = 0, 0
+    for i in range(len(rows)):
+        if i == 0 or times[i] - times[i - 1] > gap:
+            number, place = number + 1, 0
+        place += 1
+        session[rows[i]], turn[rows[i]] = number, place
+    return number
+
+
+@nb.njit(cache=True, nogil=True)
+def _sort_by_time(rows, times):  # type: ignore[no-untyped-def]
+    """Sort both by time, turns of one second in their order: by insertion while that is cheap, else by merging."""
+    moves = 0
+    for i in range(1, len(times)):
+        time, row, j = times[i], rows[i], i
+        while j > 0 and times[j - 1] > time:
+            times[j], rows[j] = times[j - 1], rows[j - 1]
+            j -= 1
+        times[j], rows[j] = time, row
+        moves += i - j
+        if moves > 8 * len(times) + 64:
+            # Insertion is stable, so what is done so far is a good beginning for any stable sort.
+            order = np.argsort(times, kind="mergesort")
+            times[:], rows[:] = times[order], rows[order]
+            return

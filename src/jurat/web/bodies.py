@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import zlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pyarrow as pa
+from starlette.requests import ClientDisconnect
 
 from jurat.errors import JuratError
 
@@ -35,10 +37,13 @@ class Limits:
         Its body as sent.
     unpacked_bytes
         Its body once unpacked.
+    seconds
+        How long its body may take to come.
     """
 
     packed_bytes: int = 16 << 20
     unpacked_bytes: int = 64 << 20
+    seconds: float = 60.0
 
 
 class BadBody(JuratError):
@@ -56,12 +61,26 @@ class BadBody(JuratError):
 
 
 async def read_body(chunks: AsyncIterator[bytes], limits: Limits) -> bytes:
-    """Gather a body, and stop where it grows too large."""
+    """Gather a body, and stop where it grows too large or does not come.
+
+    Raises
+    ------
+    BadBody
+        413 where it is too large, 408 where it takes too long, 400 where its sender left.
+    """
     body = bytearray()
-    async for chunk in chunks:
-        body += chunk
-        if len(body) > limits.packed_bytes:
-            raise BadBody("the body is too large", status=413, seen=f"more than {limits.packed_bytes:,} bytes")
+    try:
+        async with asyncio.timeout(limits.seconds):
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > limits.packed_bytes:
+                    raise BadBody("the body is too large", status=413, seen=f"more than {limits.packed_bytes:,} bytes")
+    except TimeoutError as error:
+        raise BadBody(
+            "the body did not come in time", status=408, seen=f"{len(body):,} bytes in {limits.seconds:g} s"
+        ) from error
+    except ClientDisconnect as error:
+        raise BadBody("the sender left", seen=f"after {len(body):,} bytes") from error
     return bytes(body)
 
 
