@@ -50,10 +50,10 @@ class Opened:
 
     def __init__(self, folder: Path, **options: Any) -> None:
         self.token, self.reader = token_of(folder), token_of(folder, "analyse")
-        slow = options.pop("slow_seconds", 30.0)
+        limits = options.pop("limits", LIMITS)
         self.ingest = Ingest(folder / "lake", SETTINGS, start=False, **options)
         control = Control(folder / "control.sqlite")
-        self.server = GrpcServer(self.ingest, control, port=0, limits=LIMITS, slow_seconds=slow)
+        self.server = GrpcServer(self.ingest, control, port=0, limits=limits)
         self.server.start()
         self.address = f"127.0.0.1:{self.server.port}"
         self.channel = grpc.insecure_channel(self.address)
@@ -222,7 +222,7 @@ def test_a_stock_exporter_comes_back_after_an_overload(opening: Callable[..., Op
 
 
 def test_who_sends_no_message_is_hung_up_on(opening: Callable[..., Opened]) -> None:
-    opened = opening(slow_seconds=0.2)
+    opened = opening(limits=Limits(seconds=0.2))
     waiting = threading.Event()
 
     def never() -> Iterator[bytes]:

@@ -111,7 +111,8 @@ def simulate_calls(
     if start.tzinfo is None:
         raise UsageError("the start needs its time zone", seen=str(start), next_step="give it in UTC")
     start = start.astimezone(dt.UTC)
-    whole = math.ceil(days) if days > 0 else 0
+    # A world fits every conversation in before its end, so its last minutes are crowded: they lie a day behind the window.
+    whole = math.ceil(days) + 1 if days > 0 else 0
     turns = round(rate * _DAY_S * whole) if rate > 0 else 0
     if not 1 <= turns <= _MOST_CALLS:
         raise UsageError(
@@ -122,7 +123,7 @@ def simulate_calls(
     parameters = parameters or QUIET
     end_us = epoch_us(start) + round(days * _DAY_S * 1e6)
     drawn = simulate_assistant(
-        turns=turns, seed=seed, start=start + dt.timedelta(days=days - whole), days=whole, parameters=parameters
+        turns=turns, seed=seed, start=start + dt.timedelta(days=days + 1 - whole), days=whole, parameters=parameters
     )
     window = pc.and_(
         pc.greater_equal(drawn.tables["spans"]["ts_us"], epoch_us(start)),

@@ -274,14 +274,16 @@ def usual_span(sums: Sums, window: Span) -> Usual:
     Returns
     -------
     Usual
-        The hour before the window is left out of *the day before*, so that a change is not compared with itself.
+        The hour before the window is left out of *the day before*, so that a change is not compared with itself. It begins with
+        the first turn: the silence before a service began is not what is usual.
     """
     week = (max(window[0] - WEEK - 30, sums.week[0]), min(window[1] - WEEK + 30, sums.week[1]))
     before = (max(window[0] - 60 - DAY, sums.now[0]), window[0] - 60)
     for span, name in ((week, "the same hour last week"), (before, "the day before")):
         n = sums.counts("requests", span)
         if int(n.sum()) >= _LEAST_USUAL_TURNS and int(np.count_nonzero(n)) >= _LEAST_USUAL_MINUTES:
-            return Usual(span=span, name=name, minutes=int(np.count_nonzero(n)))
+            first = int(np.flatnonzero(n)[0])
+            return Usual(span=(span[0] + first, span[1]), name=name, minutes=int(np.count_nonzero(n)))
     return Usual(span=None, name="nothing to compare with yet")
 
 

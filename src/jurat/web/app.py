@@ -15,6 +15,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from starlette.exceptions import HTTPException
 
 from jurat.errors import DataError, EngineError, JuratError, UnknownName, UsageError
 from jurat.store.control import AccessDenied, ApiKey, Control, Role
@@ -126,6 +127,7 @@ def create_app(
     for part in (login, statics, panels, events, breaker_api, *_PAGES):
         part.register(app, site)
     app.add_exception_handler(JuratError, _told)
+    app.add_exception_handler(HTTPException, _not_here)
     app.add_middleware(SecureHeaders)
     return app
 
@@ -214,6 +216,24 @@ async def _told(request: Request, error: Exception) -> Response:
             if isinstance(error, EngineError)
             else 500
         )
+    return _answer(request, error, status, headers)
+
+
+async def _not_here(request: Request, error: Exception) -> Response:
+    """Addresses and methods that do not exist, told like everything else."""
+    status = getattr(error, "status_code", 404)
+    headers = dict(getattr(error, "headers", None) or {})
+    seen = f"{request.method} {request.url.path[:200]}"
+    if status == 405:
+        told = UsageError(
+            "this address does not take the method", seen=seen, next_step=f"use {headers.get('Allow', 'another')}"
+        )
+    else:
+        told = UsageError("there is no such address", seen=seen, next_step="begin at /")
+    return _answer(request, told, status, headers)
+
+
+def _answer(request: Request, error: Exception, status: int, headers: dict[str, str]) -> Response:
     content: dict[str, Any] = {"error": getattr(error, "what", "failed")}
     for name in ("seen", "next_step"):
         if getattr(error, name, None):
@@ -221,8 +241,10 @@ async def _told(request: Request, error: Exception) -> Response:
     if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
         site: Site = request.app.state.site
         what = " · ".join(str(content[name]) for name in ("error", "seen") if name in content)
-        title = "Not found" if isinstance(error, UnknownName) else "This cannot be shown"
-        return site.page(
+        title = "Not found" if status == 404 else "This cannot be shown"
+        page = site.page(
             request, "told.html", title=title, status=status, what=what, next_step=content.get("next_step")
         )
+        page.headers.update(headers)
+        return page
     return JSONResponse(content, status_code=status, headers=headers)

@@ -30,9 +30,6 @@ _SERVICES = {
     "opentelemetry.proto.collector.metrics.v1.MetricsService": "metrics",
 }
 _RESOURCE_EXHAUSTED = 8
-_SLOW_SECONDS = 30.0
-"""Who sends its message slower than this is hung up on: each waits in a thread."""
-
 _MOST_CALLS, _THREADS = 64, 16
 
 
@@ -48,9 +45,8 @@ class GrpcServer:
     host, port
         Where to listen; port 0 is any that is free.
     limits
-        What a message may weigh; its ``packed_bytes`` hold for the unpacked message too, which is refused before it is whole.
-    slow_seconds
-        How long a message may take to arrive.
+        What a message may weigh, and how long it may take to come: who is slower is hung up on, for each waits in a thread.
+        ``packed_bytes`` hold for the unpacked message too, which is refused before it is whole.
 
     Attributes
     ----------
@@ -73,21 +69,21 @@ class GrpcServer:
         host: str = "127.0.0.1",
         port: int = 4317,
         limits: Limits | None = None,
-        slow_seconds: float = _SLOW_SECONDS,
     ) -> None:
         try:
             import grpc  # type: ignore[import-untyped,import-not-found,unused-ignore]
         except ImportError as error:
             raise MissingExtra("grpcio", "grpc") from error
         self._grpc, self._ingest, self._control = grpc, ingest, control
-        self._slow_seconds = slow_seconds
+        limits = limits or Limits()
+        self._slow_seconds = limits.seconds
         self._server = grpc.server(
             ThreadPoolExecutor(_THREADS, thread_name_prefix="grpc"),
             maximum_concurrent_rpcs=_MOST_CALLS,
             options=[
                 # Two servers on one port would each take half of the calls.
                 ("grpc.so_reuseport", 0),
-                ("grpc.max_receive_message_length", (limits or Limits()).packed_bytes),
+                ("grpc.max_receive_message_length", limits.packed_bytes),
                 ("grpc.max_metadata_size", 16 << 10),
             ],
         )
