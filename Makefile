@@ -10,7 +10,7 @@ PHOENIX := $(VENV)-phoenix/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-engines check lint types layers docs docs-serve bench bench-stats bench-metrics bench-experiments bench-scaling bench-corpus bench-telemetry bench-text test-calibration format lock clean
+.PHONY: help demo test test-slow test-soak test-engines check lint types layers docs docs-serve bench bench-stats bench-metrics bench-experiments bench-scaling bench-corpus bench-telemetry bench-text test-calibration format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ test: $(DEV) ## The default lane: doctests, oracles, faults, bad input, real dat
 
 test-slow: $(DEV) ## Long simulations and soak runs
 	@$(BIN)/python -m pytest -q -n 2 -m "slow and not calibration"
+
+test-soak: $(DEV) ## The server under load for half an hour: memory flat, nothing lost (JURAT_SOAK_MINUTES)
+	@$(BIN)/python -m pytest -q -s -m slow -k memory_is_flat tests/telemetry/test_server_faults.py
 
 test-calibration: $(DEV) ## False positives, coverage and power of every estimator, by simulation (about 15 minutes)
 	@$(BIN)/python -m pytest -q -n 2 -m calibration tests/calibration

@@ -89,6 +89,17 @@ def test_openinference_messages_in_pieces_are_joined_in_the_order_of_their_numbe
     assert (row["model_requested"], row["session_id"], unmapped) == ("m", "s", {})
 
 
+def test_the_answer_of_a_models_server_gives_its_id_and_the_output_of_a_tool_gives_none():
+    answer = {"id": "chatcmpl-1", "model": "m-1", "choices": []}
+    row, unmapped = _row({"output.value": json.dumps(answer), "llm.invocation_parameters": '{"model": "m", "seed": 1}'})
+    assert (row["response_id"], row["model_requested"]) == ("chatcmpl-1", "m") and not unmapped
+    named, _ = _row({"output.value": json.dumps(answer), "gen_ai.response.id": "own", "llm.model_name": "asked"})
+    assert named["response_id"] == "own"
+    for output in ('{"id": "order-7", "total": 3}', '["chatcmpl-1"]', "chatcmpl-1", '{"id": "chatcmpl-1", "model'):
+        row, _ = _row({"output.value": output})
+        assert "response_id" not in row, output
+
+
 def test_langfuse_usage_and_the_time_of_the_first_token_are_read_from_json():
     row, unmapped = _row(
         {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -279,3 +281,44 @@ def test_the_server_merges_its_small_files_and_outlives_any_error(
     ingest.close()
     turns = [row["turn"] for row in rows(ingest, "spans")]
     assert len(turns) == 8 and turns[:3] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_a_log_that_was_lost_or_is_an_older_copy_loses_nothing_new(tmp_path: Path, copy: bool) -> None:
+    log = tmp_path / "lake" / "_wal"
+    ingest = opened(tmp_path)
+    send(ingest, "traces/json", trace("00f067aa0ba902b7", {"mine": 1}))
+    if copy:
+        shutil.copytree(log, tmp_path / "copy")
+    ingest.flush()
+    send(ingest, "traces/json", trace("00f067aa0ba902b8", {"mine": 2}))
+    ingest.close()
+    shutil.rmtree(log)
+    if copy:
+        shutil.copytree(tmp_path / "copy", log)
+    for number in range(3):
+        again = opened(tmp_path)
+        assert again.lag_bytes() == 0
+        send(again, "traces/json", trace(f"00f067aa0ba902c{number}", {"mine": 3}))
+        again.close()
+    spans = [row["span_id"] for row in rows(opened(tmp_path), "spans")]
+    assert sorted(spans) == ["00f067aa0ba902b7", "00f067aa0ba902b8", *(f"00f067aa0ba902c{n}" for n in range(3))]
+
+
+@pytest.mark.parametrize("keep_text", [True, False])
+def test_nothing_raw_stays_on_disk_once_it_is_in_the_lake(tmp_path: Path, keep_text: bool) -> None:
+    ingest = opened(tmp_path, Settings(user_secret=b"s" * 32, keep_text=keep_text))
+    good = trace("00f067aa0ba902b7", {"input.value": "my secret plan, by ann@example.org", "user.id": "ann-the-user"})
+    send(ingest, "traces/json", good)
+    bad = json.loads(good)
+    bad["resourceSpans"][0]["scopeSpans"][0]["spans"].append({"spanId": "short"})
+    send(ingest, "traces/json", json.dumps(bad).encode())
+    send(ingest, "logs/json", b'{"resourceLogs": "from eve@example.org, a secret plan"}')
+    ingest.flush()
+    assert len(rows(ingest, "dead_letters")) >= 2
+    ingest.close()
+    found = b"".join(path.read_bytes() for path in (tmp_path / "lake" / "_wal").rglob("*") if path.is_file())
+    letters = [base64.b64decode(r["payload"]) for r in rows(opened(tmp_path), "dead_letters") if r["payload"]]
+    assert b"secret" not in found and b"ann" not in found
+    assert not any(b"example.org" in letter or b"ann-the-user" in letter for letter in letters)
+    assert keep_text or not letters

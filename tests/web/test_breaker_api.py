@@ -46,6 +46,11 @@ def test_open_and_closed_follow_the_ledger_and_names_may_hold_a_slash(tmp_path: 
         assert told["since"] < told["expires"] and told["ttl_seconds"] == 5
         every = one.client.get("/v1/breaker", headers=key).json()["features"]
         assert [(f["feature"], f["state"]) for f in every] == [("assistant", "closed"), ("chat/v1", "open")]
+        figures = one.client.get("/metrics", headers=one.key("analyse")).text.splitlines()
+        assert (
+            'jurat_breaker_open{feature="chat/v1"} 1' in figures
+            and 'jurat_breaker_open{feature="assistant"} 0' in figures
+        )
         # Time alone closes it, whether or not anybody looks.
         later = one.sentinel.clock() + 2_000
         one.sentinel.clock = lambda: later
@@ -75,3 +80,13 @@ def test_the_answer_comes_from_memory(one: Watched) -> None:
     for _ in range(200):
         one.sentinel.answer("assistant")
     assert (time.perf_counter() - began) / 200 < 0.002
+
+
+def test_alarms_are_counted_for_prometheus_by_monitor_and_state(tmp_path: Path) -> None:
+    with watched(tmp_path) as one:
+        deadline = time.monotonic() + 60
+        while not any(alert.status == "firing" for alert in one.sentinel.alerts()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        figures = one.client.get("/metrics", headers=one.key("analyse")).text.splitlines()
+        assert 'jurat_alarms{monitor="refusal_rate",state="firing"} 1' in figures
+        assert sum(line.startswith("# TYPE jurat_alarms ") for line in figures) == 1

@@ -76,7 +76,7 @@ def demo(
         f"truth:    over-refusal {_truth(world, 'over_refusal_rate')}, "
         f"harmful compliance {_truth(world, 'harmful_compliance_rate')}",
         f"open      {out / 'review' / 'dossier.html'}",
-        f"try next  jurat demo --preset {'small' if preset == 'harm_up' else 'harm_up'}; "
+        f"try next  jurat demo --preset {'small' if preset == 'harm_up' else 'harm_up'} --out {out}-other; "
         f"jurat verify {out / 'review'}; jurat bar check {bar_path}",
     ]
     stay = (sys.stdout.isatty() and not json) if serve is None else serve
@@ -122,12 +122,17 @@ def _live(out: Path, bar: Path, *, seed: int, stay: bool, quiet: bool) -> Live |
 def _clear(out: Path) -> None:
     """Make room: only an earlier demo may be replaced."""
     from jurat.errors import UsageError
+    from jurat.store.durable import locked
 
     if out.exists() and any(out.iterdir()):
         if not (out / "truth.json").is_file():
             raise UsageError(
                 "the folder holds something that is not a demo", seen=str(out), next_step="name another with --out"
             )
+        if (out / "live").is_dir():
+            # Raises where a server is at work on it.
+            with locked(out / "live" / ".server.lock", wait_seconds=0.2):
+                pass
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
 

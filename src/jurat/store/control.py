@@ -207,13 +207,16 @@ class Control:
         UnknownName
             For a role that there is not.
         UsageError
-            For a key without owner or role, or an expiry without time zone.
+            For a key without owner, role or tenant, or an expiry without time zone.
         """
         for role in roles:
             if role not in ROLES:
                 raise UnknownName("role", role, ROLES)
         if not owner or not roles:
             raise UsageError("a key needs an owner and a role", seen=f"owner={owner!r}, roles={sorted(roles)}")
+        if tenant.strip() in ("", "*"):
+            # Neither is anybody: a view that takes the name for "all" would show everything.
+            raise UsageError("a key needs its tenant", seen=repr(tenant), next_step="name it, or leave it out")
         if expires is not None and expires.tzinfo is None:
             raise UsageError("an expiry needs its time zone", seen=str(expires), next_step="give it in UTC")
         secret, salt = secrets.token_urlsafe(32), secrets.token_bytes(16)

@@ -231,9 +231,9 @@ class _Compiler:
             raise UsageError("a time is compared with a text", seen=node.sql("duckdb")[:60], next_step=_TIME)
         try:
             moment = dt.datetime.fromisoformat(node.this)
-        except ValueError as error:
+            moment = moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
+        except (ValueError, OverflowError) as error:
             raise UsageError("not a time", seen=repr(node.this)[:60], next_step=_TIME) from error
-        moment = moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
         self.parameters[written[1:]] = moment.isoformat()
         return f"CAST({written} AS TIMESTAMPTZ)"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import math
+import sys
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -22,6 +22,7 @@ FEEDBACK_KINDS = ("thumb", "rating", "edit", "regenerate", "copy", "report")
 
 _KEYS = {"response_id", "conversation_id", "kind", "value", "text", "user_id", "feedback_id", "time"}
 _MOST_TEXT = 64 << 10
+_LARGEST = sys.float_info.max
 
 
 class _Settings(Protocol):
@@ -96,7 +97,7 @@ def check_feedback(document: Any) -> list[Mapping[str, Any]]:
 
 def _check_value(piece: Mapping[str, Any], place: int) -> None:
     value = piece.get("value")
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool) and -_LARGEST <= value <= _LARGEST
     if value is not None and not number:
         raise DataError(f"feedback {place}: the value is no number", seen=repr(value)[:60])
     if piece["kind"] == "thumb" and value not in (1, -1):
@@ -115,11 +116,11 @@ def _check_value(piece: Mapping[str, Any], place: int) -> None:
 def _moment(text: str, place: int) -> dt.datetime:
     try:
         moment = dt.datetime.fromisoformat(text)
-    except ValueError as error:
+        if moment.tzinfo is None:
+            raise DataError(f"feedback {place}: the time has no zone", seen=repr(text)[:60], next_step="end it with Z")
+        return moment.astimezone(dt.UTC)
+    except (ValueError, OverflowError) as error:
         raise DataError(f"feedback {place}: the time is not ISO 8601", seen=repr(text)[:60]) from error
-    if moment.tzinfo is None:
-        raise DataError(f"feedback {place}: the time has no zone", seen=repr(text)[:60], next_step="end it with Z")
-    return moment.astimezone(dt.UTC)
 
 
 def feedback_rows(document: Any, received: _Received, settings: _Settings) -> pa.Table:

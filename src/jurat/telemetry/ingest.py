@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import threading
 from bisect import bisect_right
 from collections import Counter
@@ -32,6 +33,7 @@ from jurat.telemetry.feedback import feedback_rows
 from jurat.telemetry.log_rows import LogRows, log_rows
 from jurat.telemetry.otlp_signals import decode_metrics
 from jurat.telemetry.own_tables import OWN_TABLES
+from jurat.telemetry.redaction import redact_json, redact_text
 from jurat.telemetry.responses import Responses
 from jurat.telemetry.rollup import minute_rollup
 from jurat.telemetry.upkeep import keep_up
@@ -54,12 +56,14 @@ _SCHEMAS = TABLES | OWN_TABLES
 _HIDDEN = ("prompt", "response", "system", "retrieved", "user_id")
 """Columns whose attributes are not kept raw: text has a table of its own, and names of people are not stored at all."""
 _SHOWN_BYTES = 4096
+_MOST_UNMAPPED, _LONGEST_NAME, _OTHERS = 10_000, 200, "(others)"
 _APPLIED = "applied.json"
 _MOST_RECORDS = 4096
 """Requests of one commit: a backlog of many small ones is worked off in steps, each of which a kill cannot undo."""
 _SPOILT = (JuratError, ValueError, KeyError, TypeError, pa.ArrowException)
 """What a payload may cause that nobody foresaw."""
 _RETAIN_HOURS = 168
+_QUOTED = re.compile(r"""['"\n]""")
 
 
 @dataclass(slots=True)
@@ -176,13 +180,32 @@ class Ingest:
         except BaseException:
             self._guard.__exit__(None, None, None)
             raise
-        self._closed = False
         self._flushing = threading.Lock()
+        try:
+            self._catch_up(lake / "_wal", most_waiting_bytes)
+        except BaseException:
+            self._guard.__exit__(None, None, None)
+            raise
+        self._closed = False
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="flusher", daemon=True) if start else None
         if self._thread is not None:
             self._thread.start()
+
+    def _catch_up(self, folder: Path, most_bytes: int) -> None:
+        """Where the tables are ahead of the log (its folder was lost, or is an older copy), let it begin where they are.
+
+        At the log's own offsets the tables would take new records for such as they hold already, and drop them.
+        """
+        ahead = max(self._applied.values())
+        if ahead <= self.log.end:
+            return
+        self.flush()
+        self.log.close()
+        WriteAheadLog.begin_at(folder, ahead)
+        self.log = WriteAheadLog(folder, most_bytes=most_bytes)
+        self._applied = dict.fromkeys(_TABLES, ahead)
 
     def receive(self, kind: str, payload: bytes, *, tenant: str) -> Future[int]:
         """Log a payload that was checked; the future gives its offset once it is on disk.
@@ -293,7 +316,9 @@ class Ingest:
             try:
                 self._decode_record(record, batch)
             except _SPOILT as error:
-                batch.rows["dead_letters"].append((record.offset, _dead(record, [(-1, f"{error}")])))
+                batch.rows["dead_letters"].append(
+                    (record.offset, _dead(record, self.settings.keep_text, [(-1, f"{error}")]))
+                )
         for pile in self._piles(batch.turns):
             self._derive(pile, batch)
         self._join(batch, records[-1].offset)
@@ -315,7 +340,9 @@ class Ingest:
             rollup = minute_rollup(derived.spans)
         except _SPOILT as error:
             if len(pile) == 1:
-                batch.rows["dead_letters"].append((first.offset, _dead(first, [(-1, f"{error}")])))
+                batch.rows["dead_letters"].append(
+                    (first.offset, _dead(first, self.settings.keep_text, [(-1, f"{error}")]))
+                )
             else:
                 for one in pile:
                     self._derive([one], batch)
@@ -342,7 +369,9 @@ class Ingest:
             decoded = decode_traces(record.payload, encoding=encoding, aliases=self._aliases, leave_out=_HIDDEN)
             batch.unmapped.update(decoded.unmapped)
             if decoded.rejected:
-                batch.rows["dead_letters"].append((record.offset, _dead(record, decoded.rejected)))
+                batch.rows["dead_letters"].append(
+                    (record.offset, _dead(record, self.settings.keep_text, decoded.rejected))
+                )
             batch.turns.append((record, decoded.spans))
         elif kind == "feedback/json":
             batch.opinions.append((record, feedback_rows(json.loads(record.payload), record, self.settings)))
@@ -350,7 +379,9 @@ class Ingest:
             found = log_rows(record, kind.partition("/")[2], self.settings)
             batch.unmapped.update(found.skipped)
             if found.rejected:
-                batch.rows["dead_letters"].append((record.offset, _dead(record, found.rejected)))
+                batch.rows["dead_letters"].append(
+                    (record.offset, _dead(record, self.settings.keep_text, found.rejected))
+                )
             batch.redactions += found.n_redactions
             batch.rows["span_text"].append((record.offset, found.texts))
             batch.opinions.append((record, found.feedback))
@@ -358,9 +389,14 @@ class Ingest:
         elif kind in ("metrics/protobuf", "metrics/json"):
             points = decode_metrics(record.payload, encoding=kind.partition("/")[2])
             if points.rejected:
-                batch.rows["dead_letters"].append((record.offset, _dead(record, points.rejected)))
+                batch.rows["dead_letters"].append(
+                    (record.offset, _dead(record, self.settings.keep_text, points.rejected))
+                )
             whose = pa.repeat(record.tenant, len(points.points))
             rows = points.points.add_column(0, "tenant", whose).cast(OWN_TABLES["metric_points"])
+            said, hidden = redact_json(rows["attributes"].combine_chunks())
+            batch.redactions += hidden
+            rows = rows.set_column(rows.schema.get_field_index("attributes"), "attributes", said)
             batch.rows["metric_points"].append((record.offset, rows))
         else:
             raise DataError("nothing reads this kind of record", seen=str(kind or record.kind))
@@ -408,15 +444,29 @@ class Ingest:
         self._waiting.forget(batch.due)
         self.counts.waiting = len(self._waiting)
         self.counts.redactions += batch.redactions
-        self.counts.unmapped.update(batch.unmapped)
+        self._count_unmapped(batch.unmapped)
         for received_us, spans in arrived:
             self.arrivals.note(spans, received_us=received_us)
         return added
 
+    def _count_unmapped(self, met: Counter[str]) -> None:
+        """Add names of attributes; senders invent them, so only so many are told apart."""
+        counts = self.counts.unmapped
+        for name, n in met.items():
+            short = name[:_LONGEST_NAME]
+            counts[short if short in counts or len(counts) < _MOST_UNMAPPED else _OTHERS] += n
 
-def _dead(record: Record, rejected: Sequence[tuple[int, str]]) -> pa.Table:
-    """Rows of what could not be decoded; the beginning of the payload is kept, base64, to look at."""
-    shown = base64.b64encode(record.payload[:_SHOWN_BYTES]).decode()
+
+def _dead(record: Record, keep_text: bool, rejected: Sequence[tuple[int, str]]) -> pa.Table:
+    """Rows of what could not be decoded; of a request that is unreadable as a whole the beginning is kept, redacted, base64."""
+    # What stands beside a span that cannot be read is other people's text; a request that nothing can read may be looked at.
+    whole = keep_text and all(place < 0 for place, _ in rejected)
+    text = record.payload[:_SHOWN_BYTES].decode("utf-8", "replace") if whole else None
+    redacted = redact_text(pa.array([text], pa.string()))[0][0].as_py()
+    shown = None if redacted is None else base64.b64encode(redacted.encode()).decode()
+    # Reasons quote what was seen.
+    told = [reason if keep_text else _QUOTED.split(reason, maxsplit=1)[0] for _, reason in rejected]
+    reasons = redact_text(pa.array(told, pa.string()))[0]
     rows: list[Mapping[str, Any]] = [
         {
             "offset": record.offset,
@@ -427,6 +477,6 @@ def _dead(record: Record, rejected: Sequence[tuple[int, str]]) -> pa.Table:
             "reason": reason,
             "payload": shown if number == 0 else None,
         }
-        for number, (place, reason) in enumerate(rejected)
+        for number, ((place, _), reason) in enumerate(zip(rejected, reasons.to_pylist(), strict=True))
     ]
     return pa.Table.from_pylist(list(rows), schema=OWN_TABLES["dead_letters"])

@@ -81,6 +81,9 @@ def log_rows(record: Record, encoding: str, settings: Settings) -> LogRows:
         except DataError:
             # What a person said in a form that feedback has not is a score like any other.
             scores.append(_score(one, record, place))
+    labels, hidden_labels = redact_text(pa.array([score["label"] for score in scores], pa.string()))
+    for score, label in zip(scores, labels.to_pylist(), strict=True):
+        score["label"] = label
     texts, hidden = _texts(decoded.events.to_pylist(), record) if settings.keep_text else (_no_texts(), 0)
     return LogRows(
         scores=pa.Table.from_pylist(scores, schema=TABLES["scores"]),
@@ -88,7 +91,7 @@ def log_rows(record: Record, encoding: str, settings: Settings) -> LogRows:
         texts=texts,
         rejected=decoded.rejected,
         skipped=Counter({f"log event {name or 'without a name'}": n for name, n in decoded.skipped.items()}),
-        n_redactions=hidden,
+        n_redactions=hidden + hidden_labels,
     )
 
 

@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from jurat.text.column import TextColumn
 from jurat.text.pii import pii_candidates, redact
 
 __all__ = ["redact_json", "redact_text"]
+
+_ESCAPE = r"\\(?:u[0-9A-Fa-f]{4}|.)"
 
 
 def redact_text(column: pa.Array) -> tuple[pa.Array, int]:
@@ -56,8 +59,9 @@ def redact_json(column: pa.Array) -> tuple[pa.Array, int]:
     >>> redact_json(pa.array(['{"to":["ann@example.org"],"n":4111111111111111}']))[0].to_pylist()
     ['{"to":["<email>"],"n":4111111111111111}']
     """
-    view = TextColumn.of(column)
-    suspects = np.unique(pii_candidates(view)["document"].to_numpy())
+    # An escape ends in a letter or digit, which before a number would hide it.
+    plain = pc.replace_substring_regex(column, _ESCAPE, " ")
+    suspects = np.unique(pii_candidates(TextColumn.of(plain))["document"].to_numpy())
     if len(suspects) == 0:
         return column, 0
     documents = [json.loads(column[int(row)].as_py()) for row in suspects]

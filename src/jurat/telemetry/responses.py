@@ -17,7 +17,9 @@ from jurat.store.lake import Lake
 
 __all__ = ["Responses"]
 
-_KEPT = 500_000
+_KEPT = 100_000
+_LONGEST_HELD = 256
+"""Characters of an id that is held in memory; a longer one is looked up."""
 _SPAN_ID = re.compile(r"[0-9a-f]{16}")
 
 
@@ -46,7 +48,8 @@ class Responses:
     def learn(self, turns: Iterable[tuple[str, str, str]]) -> None:
         """Remember tenant, response id and span id of turns that were just decoded."""
         for tenant, response, span in turns:
-            self._recent[tenant, response] = span
+            if len(response) <= _LONGEST_HELD:
+                self._recent[tenant, response] = span
         while len(self._recent) > _KEPT:
             self._recent.popitem(last=False)
 

@@ -123,10 +123,12 @@ def reveal_conversation(
             next_step=f"ask an administrator for a key with the role {' or '.join(sorted(REVEALING_ROLES))}",
         )
     why = " ".join(reason.split())
-    if not LEAST_REASON <= len(why) <= MOST_REASON or len(set(why)) < LEAST_REASON // 2:
+    # Signs that nobody sees, or one letter again and again, say nothing.
+    letters = len(set(filter(str.isalnum, why)))
+    if not LEAST_REASON <= len(why) <= MOST_REASON or letters < LEAST_REASON // 2:
         raise UsageError(
             "a reveal needs a reason",
-            seen=f"{len(why)} characters" if len(set(why)) >= LEAST_REASON // 2 else "no words",
+            seen=f"{len(why)} characters" if letters >= LEAST_REASON // 2 else "no words",
             next_step=f"say in {LEAST_REASON} to {MOST_REASON} characters why this text must be read",
         )
     turns = view.query(_TURNS, parameters={"one": identifier}).column("span_id").to_pylist()

@@ -1,4 +1,7 @@
-"""Feedback that came before its turn: kept in the lake, joined when the turn comes, let through as it is after a day."""
+"""Feedback that came before its turn: kept in the lake, joined when the turn comes, let through as it is after a day.
+
+What waits is held in memory too, so only so much may: beyond that the oldest is let through earlier.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,9 @@ __all__ = ["WaitingFeedback"]
 
 _IDENTITY = ("feedback_id", "kind", "ts")
 _PATIENCE_US = 24 * 3600 * 1_000_000
+_MOST_CHARACTERS = 64 << 20
+_EACH = 512
+"""Characters that a piece counts for beside its text: its ids and its place in memory."""
 
 
 class WaitingFeedback:
@@ -76,16 +82,18 @@ class WaitingFeedback:
         )
 
     def due(self, responses: Responses) -> pa.Table:
-        """Rows of ``feedback`` whose turn has come, or for which a day was waited; `forget` them once they are committed."""
+        """Rows of ``feedback`` whose turn has come, or that waited long enough; `forget` them once they are committed."""
         by_tenant: dict[str, list[str]] = {}
         for row in self._rows.values():
             by_tenant.setdefault(row["tenant"], []).append(row["response_id"])
         turns = {tenant: responses.recent(tenant, named) for tenant, named in by_tenant.items()}
         late = time.time_ns() // 1000 - _PATIENCE_US
+        held = sum(_size(row) for row in self._rows.values())
         out = []
         for row in self._rows.values():
             turn = turns[row["tenant"]].get(row["response_id"])
-            if turn is not None or row["received_us"] < late:
+            if turn is not None or row["received_us"] < late or held > _MOST_CHARACTERS:
+                held -= _size(row)
                 own = {name: row[name] for name in TABLES["feedback"].names}
                 out.append(own | {"span_id": turn or row["response_id"]})
         return pa.Table.from_pylist(out, schema=TABLES["feedback"])
@@ -94,6 +102,10 @@ class WaitingFeedback:
         """Let go of rows that are in ``feedback`` now."""
         for row in rows.to_pylist():
             self._rows.pop(_identity(row), None)
+
+
+def _size(row: dict[str, Any]) -> int:
+    return _EACH + sum(len(value) for value in row.values() if isinstance(value, str))
 
 
 def _identity(row: dict[str, Any]) -> tuple[Any, ...]:

@@ -115,6 +115,7 @@ class WriteAheadLog:
         self.segment_bytes = segment_bytes
         self.cut_bytes = 0
         self._lock = threading.Lock()
+        self._file = threading.Lock()
         self._end = self._repair()
         self._free = min((s for s, _ in self._segments()), default=self._end)
         self._queued = 0
@@ -167,6 +168,8 @@ class WriteAheadLog:
         body = _HEAD.pack(size, 0, stamp, len(name), kind)[_CRC_FROM:] + name + payload
         frame = struct.pack("<II", size, zlib.crc32(body)) + body
         waiting = _Waiting(frame, Future())
+        # Who waits may go away; what is queued is written all the same, and its writer must not stumble over the answer.
+        waiting.done.set_running_or_notify_cancel()
         with self._lock:
             if self._closed:
                 raise EngineError("the write-ahead log is closed", next_step="start the server again")
@@ -201,16 +204,42 @@ class WriteAheadLog:
                         return
 
     def free(self, offset: int) -> None:
-        """Let go of everything before an offset; whole segments are removed, but for the last: it tells where the log ends."""
+        """Let go of everything before an offset: whole segments are removed from disk.
+
+        Once all is let go of, an empty segment takes the place of the last, so that nothing that was received stays here.
+        """
         with self._lock:
             self._free = max(self._free, min(offset, self._end))
-        removed = False
-        for start, path in self._segments()[:-1]:
-            if start + path.stat().st_size <= self._free and start != self._segment:
+        with self._file:
+            segments = self._segments()
+            if segments and self._free == self._end and segments[-1][0] != self._end:
+                self._begin_segment()
+                if self._closed and self._stream is not None:
+                    self._stream.close()
+                segments = self._segments()
+            passed = [path for start, path in segments[:-1] if start + path.stat().st_size <= self._free]
+            for path in passed:
                 path.unlink()
-                removed = True
-        if removed:
-            fsync_directory(self.folder)
+            if passed:
+                fsync_directory(self.folder)
+
+    @staticmethod
+    def begin_at(folder: Path, offset: int) -> None:
+        """Remove what a closed log holds, and let the next begin at an offset.
+
+        Parameters
+        ----------
+        folder
+            Its folder.
+        offset
+            Where the next record will be.
+        """
+        for path in folder.glob("*.wal"):
+            path.unlink()
+        # Names without a file between them would look like a loss: a kill here leaves no log, which is like a new one.
+        fsync_directory(folder)
+        (folder / f"{offset:020d}.wal").touch()
+        fsync_directory(folder)
 
     def close(self) -> None:
         """Write what is queued, and stop."""
@@ -270,6 +299,10 @@ class WriteAheadLog:
 
     def _write(self, group: list[_Waiting]) -> None:
         """Write a group with one sync; where the disk refuses, none of it is kept and each caller is told."""
+        with self._file:
+            self._write_held(group)
+
+    def _write_held(self, group: list[_Waiting]) -> None:
         total = sum(len(waiting.frame) for waiting in group)
         try:
             if self._stream is None or self._end - self._segment >= self.segment_bytes:

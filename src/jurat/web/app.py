@@ -105,7 +105,7 @@ def create_app(
         await asyncio.get_running_loop().run_in_executor(None, ingest.close)
 
     app = FastAPI(title="Jurat", docs_url=None, redoc_url=None, openapi_url=None, lifespan=life)
-    face = _Face(ingest, control, limits or Limits())
+    face = _Face(ingest, control, limits or Limits(), watching)
     for path in ("/v1/traces", "/api/public/otel/v1/traces"):
         app.add_api_route(path, face.traces, methods=["POST"])
     app.add_api_route("/v1/logs", face.logs, methods=["POST"])
@@ -133,8 +133,8 @@ def create_app(
 
 
 class _Face:
-    def __init__(self, ingest: Ingest, control: Control, limits: Limits) -> None:
-        self.ingest, self.control, self.limits = ingest, control, limits
+    def __init__(self, ingest: Ingest, control: Control, limits: Limits, sentinel: Sentinel) -> None:
+        self.ingest, self.control, self.limits, self.sentinel = ingest, control, limits, sentinel
 
     async def traces(self, request: Request) -> Response:
         return await self._otlp(request, "traces")
@@ -158,7 +158,7 @@ class _Face:
 
     async def figures(self, request: Request) -> Response:
         await self._key(request, "analyse")
-        return PlainTextResponse(prometheus_text(self.ingest), media_type="text/plain; version=0.0.4")
+        return PlainTextResponse(prometheus_text(self.ingest, self.sentinel), media_type="text/plain; version=0.0.4")
 
     async def health(self) -> Response:
         return JSONResponse({"status": "alive"})

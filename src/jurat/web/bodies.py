@@ -25,6 +25,10 @@ __all__ = [
 ]
 
 _STEP = 1 << 16
+_MOST_PARTS = 64
+_MOST_FIELDS = 1 << 16
+_MOST_BRACKETS = 1 << 22
+"""Parts of a body: a small one that unpacks to millions of nothings would keep the server busy for long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,18 +126,20 @@ def _too_large(limits: Limits) -> BadBody:
 
 
 def _inflated(body: bytes, bits: int, limits: Limits) -> bytes:
-    engine, out, rest = zlib.decompressobj(wbits=bits), bytearray(), body
+    engine, out, rest, parts = zlib.decompressobj(wbits=bits), bytearray(), body, 1
     try:
         while rest:
             out += engine.decompress(rest, _STEP)
             if len(out) > limits.unpacked_bytes:
                 raise _too_large(limits)
-            if engine.eof:
-                break
+            if engine.eof and engine.unused_data:
+                # Packed pieces may follow each other (RFC 1952); what is behind the first is part of the body too.
+                parts += 1
+                if parts > _MOST_PARTS:
+                    raise BadBody("the body is packed in too many pieces", seen=f"more than {_MOST_PARTS:,}")
+                rest, engine = engine.unused_data, zlib.decompressobj(wbits=bits)
+                continue
             rest = engine.unconsumed_tail
-            if not rest:
-                out += engine.flush()
-                break
     except zlib.error as error:
         raise BadBody("the body is not what its content encoding says", seen=str(error)) from error
     if not engine.eof:
@@ -160,10 +166,13 @@ def check_protobuf(body: bytes) -> None:
     Raises
     ------
     BadBody
-        Where one does not; what is inside is looked at when it is decoded.
+        Where one does not, or they are too many; what is inside is looked at when it is decoded.
     """
-    place = 0
+    place = fields = 0
     while place < len(body):
+        fields += 1
+        if fields > _MOST_FIELDS:
+            raise BadBody("the body has too many parts", status=413, seen=f"more than {_MOST_FIELDS:,}")
         key, place = _varint(body, place)
         if key & 7 != 2 or key >> 3 == 0:
             raise BadBody("the body is no OTLP request", seen=f"wire type {key & 7} at byte {place}")
@@ -179,8 +188,10 @@ def check_json(body: bytes) -> None:
     Raises
     ------
     BadBody
-        Where it is not.
+        Where it is not, or would take far more memory than its bytes.
     """
+    if body.count(b"{") + body.count(b"[") > _MOST_BRACKETS:
+        raise BadBody("the body has too many parts", status=413, seen=f"more than {_MOST_BRACKETS:,} brackets")
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:

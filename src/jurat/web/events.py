@@ -12,9 +12,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from jurat.errors import UnknownName
+from jurat.errors import JuratError, UnknownName
 from jurat.web.sessions import Person
-from jurat.web.site import cookie_name
 from jurat.web.visible import visible
 
 if TYPE_CHECKING:
@@ -61,7 +60,6 @@ class _Live(StreamingResponse):
 async def _stream(
     request: Request, site: Site, person: Person, page: str, query: Mapping[str, str], listeners: asyncio.Semaphore
 ) -> AsyncIterator[str]:
-    cookie = request.cookies.get(cookie_name(request))
     loop = asyncio.get_running_loop()
     ends, beaten = loop.time() + _LIFE_SECONDS, loop.time()
     seen: tuple[int, ...] = ()
@@ -72,11 +70,13 @@ async def _stream(
             state = _state(site)
             if state != seen:
                 # Whoever logged out or lost the key meanwhile is shown no more.
-                if person.csrf and site.sessions.person(cookie) is None:
+                try:
+                    await site.person(request, "analyse")
+                    drawn = await site.run(site.live[page], person, query)
+                except JuratError:
                     yield "event: gone\ndata: {}\n\n"
                     return
                 seen = state
-                drawn = await site.run(site.live[page], person, query)
                 changed = {name: html for name, html in drawn.items() if sent.get(name) != html}
                 sent = dict(drawn)
                 if changed:

@@ -66,7 +66,12 @@ def register(app: FastAPI, site: Site) -> None:
 
 
 async def enter_by_token(request: Request, site: Site) -> Response:
-    """Exchange the token in the address for a cookie, and lose it from the address."""
+    """Exchange the token of the terminal in the address for a cookie, and lose it from the address.
+
+    API keys are not taken from addresses: those are remembered, and a stranger's link could log somebody in as the stranger.
+    """
+    if not site.sessions.is_first(request.query_params.get("token", "")):
+        return _page(request, site, back="/", told="That token opens nothing here.", status=401)
     return await _opened(request, site, request.query_params.get("token", ""), safe_next(request.url.path))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -136,6 +137,8 @@ def _typed(name: str, text: str, default: object) -> object:
         number = float(text)
     except ValueError as error:
         raise UsageError(f"the parameter {name} is a number", seen=visible(text)[:40]) from error
+    if not math.isfinite(number):
+        raise UsageError(f"the parameter {name} is a finite number", seen=visible(text)[:40])
     return int(number) if isinstance(default, int) and number == int(number) else number
 
 

@@ -30,6 +30,7 @@ WINDOWS = {5: "5 minutes", 15: "15 minutes", 60: "1 hour", 180: "3 hours"}
 """Windows there are to choose from, in minutes."""
 
 _DEFAULT_WINDOW = 15
+_LAST_MINUTE = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp()) // 60
 _MOST_HELD = 24
 _OF_MODEL = "Minutes do not tell models apart: those shown are of this model's turns, rolled up anew."
 
@@ -54,6 +55,8 @@ class Asked:
             raise UsageError(
                 "the address cannot be read", seen=str(error)[:80], next_step="go to the first page"
             ) from error
+        if until is not None and not 0 <= until <= _LAST_MINUTE:
+            raise UsageError("there is nothing at this time", seen=str(at)[:40], next_step="go to the first page")
         if minutes not in WINDOWS:
             raise UsageError("there is no such window", seen=str(minutes), next_step=f"one of {list(WINDOWS)}")
         chosen = {name: query.get(name, "*")[:200] for name in ("endpoint", "tier", "release")}

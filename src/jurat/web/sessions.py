@@ -25,6 +25,8 @@ LIFE_SECONDS = 12 * 3600
 
 _TRIES, _PAUSE_SECONDS = 10, 300.0
 _MOST_SESSIONS, _MOST_ADDRESSES = 4096, 4096
+_MOST_OF_A_KEY = 64
+"""Sessions of one key: whoever logs in again and again ends their own, and nobody else's."""
 _OWNER_ROLES: frozenset[Role] = frozenset({"annotate", "analyse", "approve", "admin"})
 
 
@@ -145,7 +147,7 @@ class Sessions:
         if len(wrong) >= _TRIES:
             raise TooManyTries(int(wrong[0] + _PAUSE_SECONDS - now) + 1)
         try:
-            name, tenant, roles, key_id = self._known(secret)
+            owner, tenant, roles, key_id = self._known(secret)
         except AccessDenied:
             wrong.append(now)
             self._wrong[address] = wrong
@@ -157,8 +159,11 @@ class Sessions:
         if replaces:
             self.close(replaces)
         cookie = secrets.token_urlsafe(32)
-        person = Person(name=name, tenant=tenant, roles=roles, csrf=secrets.token_urlsafe(32))
+        person = Person(name=owner, tenant=tenant, roles=roles, csrf=secrets.token_urlsafe(32))
         self._held[_hashed(cookie)] = _Session(person, now + LIFE_SECONDS, key_id)
+        own = [name for name, held in list(self._held.items()) if held.key_id == key_id]
+        for name in own[:-_MOST_OF_A_KEY]:
+            self._held.pop(name, None)
         while len(self._held) > _MOST_SESSIONS:
             self._held.popitem(last=False)
         return cookie
@@ -179,10 +184,14 @@ class Sessions:
         self._held.pop(_hashed(cookie or ""), None)
 
     def _known(self, secret: str) -> tuple[str, str, frozenset[Role], str | None]:
-        if hmac.compare_digest(_hashed(secret), _hashed(self.first_token)):
+        if self.is_first(secret):
             return "owner", "default", _OWNER_ROLES, None
         key = self.key(secret)
         return key.owner, key.tenant, key.roles, key.id
+
+    def is_first(self, secret: str) -> bool:
+        """Whether this is the token of who started the server."""
+        return hmac.compare_digest(_hashed(secret), _hashed(self.first_token))
 
     def key(self, token: str) -> ApiKey:
         """Check a key for whatever role it has."""

@@ -16,7 +16,7 @@ from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, quote
 
 import jinja2
 from fastapi import Request
@@ -41,6 +41,7 @@ __all__ = [
     "Site",
     "cookie_name",
     "header_token",
+    "is_foreign",
     "request_token",
     "safe_next",
 ]
@@ -205,9 +206,11 @@ class Site:
         """
         person = await self.person(request, role)
         fields = await self.fields(request)
-        # A key in a header cannot be sent by another site; a cookie can.
+        # Another site can make a browser send a cookie, or a password it remembers; a key in a header of its own it cannot.
         if person.csrf:
             self.check_form(request, fields, person.csrf)
+        elif is_foreign(request):
+            raise Forbidden("the form is from another site", next_step="send it from this one")
         return person, fields
 
     async def fields(self, request: Request) -> dict[str, str]:
@@ -223,13 +226,8 @@ class Site:
 
     def check_form(self, request: Request, fields: Mapping[str, str], expected: str) -> None:
         """Refuse a form that this site did not hand out."""
-        site = request.headers.get("sec-fetch-site", "same-origin")
-        origin = request.headers.get("origin", "null")
-        foreign = site not in ("same-origin", "none") or (
-            origin != "null" and urlsplit(origin).netloc != request.headers.get("host", "")
-        )
         given = fields.get("csrf", "").encode()
-        if foreign or not hmac.compare_digest(given, expected.encode()):
+        if is_foreign(request) or not hmac.compare_digest(given, expected.encode()):
             raise Forbidden("the form is not from this session", next_step="load the page again and repeat")
 
     async def run(self, function: Callable[..., Result], *args: Any) -> Result:
@@ -291,6 +289,15 @@ def _reading(given: Any, shape: str = "number", scale: str = "") -> Reading:
     parts = ("value", "low", "high", "level", "n", "method", "reason")
     interval = given if isinstance(given, Interval) else Interval(**{name: getattr(given, name) for name in parts})
     return Reading(interval=interval, shape="share" if shape == "share" else "number", scale=scale)
+
+
+def is_foreign(request: Request) -> bool:
+    """Whether a browser says that another site made it send this."""
+    site = request.headers.get("sec-fetch-site", "same-origin")
+    origin = request.headers.get("origin", "null")
+    return site not in ("same-origin", "none") or (
+        origin != "null" and origin.partition("://")[2] != request.headers.get("host", "")
+    )
 
 
 def cookie_name(request: Request) -> str:
