@@ -21,7 +21,10 @@ from jurat.inert import inert
 __all__ = ["build_app", "main"]
 
 _COMMANDS = {
-    "demo": ("jurat.cli.demo:demo", "Carry one decision through a simulated world, then watch live traffic catch an incident."),
+    "demo": (
+        "jurat.cli.demo:demo",
+        "Carry one decision through a simulated world, then watch live traffic catch an incident.",
+    ),
     "review": ("jurat.cli.launch:review", "Hold a release against a launch bar; write verdict, dossier and ledger."),
     "serve": ("jurat.web.serve:serve", "Take OpenTelemetry traces and feedback in, into a lake."),
     "key": ("jurat.web.serve:key", "Make a key for someone who sends or reads."),

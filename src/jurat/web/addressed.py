@@ -64,6 +64,6 @@ def from_address(written: str, kind: str) -> str:
     if not written.startswith("~"):
         return written
     try:
-        return base64.urlsafe_b64decode(written[1:] + "=" * (-(len(written) - 1) % 4)).decode()
+        return base64.urlsafe_b64decode(written[1:] + "=" * (-(len(written) - 1) % 4)).decode("utf-8", "surrogatepass")
     except (binascii.Error, ValueError) as error:
         raise UnknownName(kind, visible(written)[:60], ()) from error
