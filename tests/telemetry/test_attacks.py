@@ -153,6 +153,19 @@ def test_feedback_of_turns_that_never_come_waits_only_as_long_as_there_is_room(
     assert "0101010101010101" in {row["span_id"] for row in table}
 
 
+def test_feedback_of_one_tenant_does_not_swallow_that_of_another(ingest: Ingest) -> None:
+    piece = {"feedback_id": "f-1", "time": "2026-11-02T09:30:00Z"}
+    _sent(ingest, "feedback/json", _feedback(piece), tenant="mallory")
+    _sent(ingest, "feedback/json", _feedback(piece, {**piece, "response_id": "r2"}), tenant="acme")
+    _sent(ingest, "feedback/json", _feedback(piece), tenant="acme")  # sent again: still one
+    assert ingest.counts.waiting == 3
+    lake = ingest.lake
+    assert len(waiting_module.WaitingFeedback.load(lake)) == 3
+    _sent(ingest, "traces/json", _spans({"gen_ai.operation.name": "chat", "gen_ai.response.id": "r"}), tenant="acme")
+    assert (ingest.counts.waiting, len(ingest.lake.read("feedback"))) == (2, 1)
+    assert len(waiting_module.WaitingFeedback.load(lake)) == 2
+
+
 def test_long_response_ids_are_looked_up_and_not_held(ingest: Ingest) -> None:
     long = "r" * (responses_module._LONGEST_HELD + 1)
     _sent(ingest, "traces/json", _spans({"gen_ai.operation.name": "chat", "gen_ai.response.id": long}))

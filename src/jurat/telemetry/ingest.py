@@ -441,7 +441,7 @@ class Ingest:
                     self.counts.dead += len(rows)
             # A table without rows in this part need not be written: reading it again gives no rows again.
             self._applied[table] = max(applied, batch.end)
-        self._waiting.forget(batch.due)
+        self._waiting.forget()
         self.counts.waiting = len(self._waiting)
         self.counts.redactions += batch.redactions
         self._count_unmapped(batch.unmapped)

@@ -6,6 +6,7 @@ What waits is held in memory too, so only so much may: beyond that the oldest is
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import Any
 
 import pyarrow as pa
@@ -34,7 +35,8 @@ class WaitingFeedback:
     """
 
     def __init__(self, rows: list[dict[str, Any]]) -> None:
-        self._rows = {_identity(row): row for row in rows}
+        self._rows = {_key(row): row for row in rows}
+        self._leaving: list[tuple[Any, ...]] = []
 
     @classmethod
     def load(cls, lake: Lake) -> WaitingFeedback:
@@ -45,8 +47,14 @@ class WaitingFeedback:
         if not waiting:
             return cls([])
         joined = lake.read("feedback", columns=list(_IDENTITY)).to_pylist() if "feedback" in lake.tables() else []
-        done = {_identity(row) for row in joined}
-        return cls([row for row in waiting if _identity(row) not in done])
+        done = Counter(_identity(row) for row in joined)
+        left = []
+        for row in waiting:
+            # A table of feedback tells no tenants apart: of several alike, as many are done as it holds.
+            done[_identity(row)] -= 1
+            if done[_identity(row)] < 0:
+                left.append(row)
+        return cls(left)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -64,7 +72,8 @@ class WaitingFeedback:
             Known turns.
         """
         # After a kill the log is read again: what waits already is joined by `due`, and by it alone.
-        rows = rows.filter(pa.array([_identity(row) not in self._rows for row in rows.to_pylist()], pa.bool_()))
+        known_before = [_key(_waiting(row, tenant)) in self._rows for row in rows.to_pylist()]
+        rows = rows.filter(pa.array([not known for known in known_before], pa.bool_()))
         named = rows["span_id"].to_pylist()
         turns = responses.resolve(tenant, named)
         known = pa.array([name in turns for name in named], pa.bool_())
@@ -72,11 +81,9 @@ class WaitingFeedback:
         place = rows.schema.get_field_index("span_id")
         spans = pa.array([turns[name] for name in named if name in turns], pa.string())
         unmatched = [
-            {"tenant": tenant, "response_id": row["span_id"], "received_us": time.time_ns() // 1000, **row}
-            for row, name in zip(rows.to_pylist(), named, strict=True)
-            if name not in turns
+            _waiting(row, tenant) for row, name in zip(rows.to_pylist(), named, strict=True) if name not in turns
         ]
-        self._rows |= {_identity(row): row for row in unmatched}
+        self._rows |= {_key(row): row for row in unmatched}
         return matched.set_column(place, "span_id", spans), pa.Table.from_pylist(
             unmatched, schema=OWN_TABLES["waiting_feedback"]
         )
@@ -89,19 +96,21 @@ class WaitingFeedback:
         turns = {tenant: responses.recent(tenant, named) for tenant, named in by_tenant.items()}
         late = time.time_ns() // 1000 - _PATIENCE_US
         held = sum(_size(row) for row in self._rows.values())
-        out = []
-        for row in self._rows.values():
+        out, self._leaving = [], []
+        for key, row in self._rows.items():
             turn = turns[row["tenant"]].get(row["response_id"])
             if turn is not None or row["received_us"] < late or held > _MOST_CHARACTERS:
                 held -= _size(row)
+                self._leaving.append(key)
                 own = {name: row[name] for name in TABLES["feedback"].names}
                 out.append(own | {"span_id": turn or row["response_id"]})
         return pa.Table.from_pylist(out, schema=TABLES["feedback"])
 
-    def forget(self, rows: pa.Table) -> None:
-        """Let go of rows that are in ``feedback`` now."""
-        for row in rows.to_pylist():
-            self._rows.pop(_identity(row), None)
+    def forget(self) -> None:
+        """Let go of what was `due`: it is in ``feedback`` now."""
+        for key in self._leaving:
+            self._rows.pop(key, None)
+        self._leaving = []
 
 
 def _size(row: dict[str, Any]) -> int:
@@ -109,5 +118,14 @@ def _size(row: dict[str, Any]) -> int:
 
 
 def _identity(row: dict[str, Any]) -> tuple[Any, ...]:
-    """What tells two pieces apart, also two that a sender gave one id."""
+    """What a piece keeps when its turn is found."""
     return tuple(row[name] for name in _IDENTITY)
+
+
+def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+    """What tells two pieces that wait apart, also two of different tenants, or answers, that were given one id."""
+    return (row["tenant"], row["response_id"], *_identity(row))
+
+
+def _waiting(row: dict[str, Any], tenant: str) -> dict[str, Any]:
+    return {"tenant": tenant, "response_id": row["span_id"], "received_us": time.time_ns() // 1000, **row}
