@@ -21,6 +21,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from jurat.telemetry.derive import Settings
 from jurat.telemetry.ingest import Ingest
+from jurat.telemetry.reveal import Reader, reveal_conversation
+from jurat.telemetry.tenant_view import open_tenant_view
 from tests.telemetry.served import served
 
 SETTINGS = Settings(user_secret=b"s" * 32)
@@ -93,14 +95,39 @@ def test_feedback_finds_its_turn_by_the_response_id(tmp_path: Path, order: str) 
     again.close()
 
 
-def test_a_response_id_is_one_tenants_own_and_a_span_id_stands_for_itself(tmp_path: Path) -> None:
+def test_a_tenant_speaks_of_its_own_turns_only_and_the_house_of_all(tmp_path: Path) -> None:
     ingest = opened(tmp_path)
-    send(ingest, "traces/json", trace("00f067aa0ba902b7", {"gen_ai.response.id": "r1"}), tenant="acme")
-    send(ingest, "feedback/json", thumb("r1"), tenant="other")
-    send(ingest, "feedback/json", thumb("b7ad6b7169203331"), tenant="acme")
+    theirs = "00f067aa0ba902b7"
+    send(
+        ingest, "traces/json", trace(theirs, {"gen_ai.response.id": "r1", "input.value": "my question"}), tenant="acme"
+    )
+    for tenant, about in (("acme", theirs), ("acme", "r1"), ("other", theirs), ("other", "r1"), ("default", theirs)):
+        send(ingest, "feedback/json", thumb(about, feedback_id=f"{tenant} {about}"), tenant=tenant)
+    injected = event("gen_ai.choice", {}, span=theirs, body={"message": {"content": "I said something else"}})
+    judged = {
+        "gen_ai.evaluation.name": "quality",
+        "gen_ai.evaluation.score.value": 0.0,
+        "gen_ai.evaluation.kind": "llm",
+    }
+    send(ingest, "logs/json", logs(injected, event("gen_ai.evaluation.result", judged, span=theirs)), tenant="other")
     ingest.flush()
-    assert [row["span_id"] for row in rows(ingest, "feedback")] == ["b7ad6b7169203331"]
-    assert ingest.counts.waiting == 1 and [row["tenant"] for row in rows(ingest, "waiting_feedback")] == ["other"]
+    matched = {row["feedback_id"] for row in rows(ingest, "feedback") if row["span_id"] == theirs}
+    assert matched == {f"acme {theirs}", "acme r1", f"default {theirs}"}
+    assert {row["tenant"] for row in rows(ingest, "waiting_feedback")} == {"other"} and ingest.counts.waiting == 2
+    assert [row["subject_id"] for row in rows(ingest, "scores")] == [None]
+    assert {row["org_id"]: row["prompt"] or row["response"] for row in rows(ingest, "span_text")} == {
+        "acme": "my question", "other": "I said something else",
+    }  # fmt: skip
+    for tenant in ("acme", "default"):
+        with open_tenant_view(tmp_path / "lake", tenant=tenant, tables=("spans", "span_text", "feedback")) as view:
+            told = reveal_conversation(
+                view,
+                "0af7651916cd43dd8448eb211c80319c",
+                reader=Reader(name="ann", tenant=tenant, roles=("approve",)),
+                reason="a complaint, ticket 5",
+                record=lambda *_: None,
+            )
+            assert "something else" not in str(told) and "my question" in str(told)
     ingest.close()
 
 

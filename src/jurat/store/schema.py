@@ -31,7 +31,7 @@ TABLES: dict[str, pa.Schema] = {
         tokens_out=_L, status=_S, error_type=_S, refused=_B, blocked=_B, risk_tier=_I, intent=_S,
         session_seq=_I, cost_usd=_F,
     ),
-    "span_text": _table(span_id=_S, day=_S, prompt=_S, response=_S, sha256=_S),
+    "span_text": _table(span_id=_S, day=_S, prompt=_S, response=_S, sha256=_S, org_id=_S),
     "feedback": _table(
         feedback_id=_S, span_id=_S, conversation_id=_S, user_id=_S, kind=_S, value=_F, text=_S, ts=_TIME,
     ),

@@ -495,7 +495,7 @@ _TURNS = f"""WITH mine AS (
 ),
 lengths AS (
   SELECT span_id, MAX(LENGTH(prompt)) AS prompt_characters, MAX(LENGTH(response)) AS response_characters
-  FROM span_text WHERE {_OWN_TEXT} GROUP BY span_id
+  FROM span_text WHERE {_OWN_TEXT} AND (org_id IS NULL OR org_id IN (SELECT org_id FROM mine)) GROUP BY span_id
 )
 SELECT
   mine.*,

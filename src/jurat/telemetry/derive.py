@@ -189,6 +189,7 @@ def _texts(rows: dict[str, pa.Array], prompts: pa.Array, responses: pa.Array) ->
             "prompt": kept[0],
             "response": kept[1],
             "sha256": digests,
+            "org_id": rows["org_id"].take(chosen),
         },
         schema=TABLES["span_text"],
     )
@@ -204,12 +205,16 @@ def _attributes(rows: dict[str, pa.Array], raw: pa.Array) -> tuple[pa.Table, int
 
 
 def _responses(rows: dict[str, pa.Array], named: pa.Array, tenant: str) -> pa.Table:
-    """Which turn each response id stands for."""
+    """Which turn each response id stands for; of a tenant that is kept apart also which turns are its own, by span id."""
     some = pc.is_valid(named)
-    ids = named.filter(some)
-    whose = pa.repeat(tenant, len(ids))
-    columns = [ids, rows["span_id"].filter(some), whose, rows["ts_us"].filter(some)]
-    return pa.table(columns, schema=OWN_TABLES["responses"])
+    pairs = [(named.filter(some), rows["span_id"].filter(some), rows["ts_us"].filter(some))]
+    if tenant not in ("", HOUSE_TENANT):
+        pairs.append((rows["span_id"], rows["span_id"], rows["ts_us"]))
+    parts = [
+        pa.table([ids, spans, pa.repeat(tenant, len(ids)), times], schema=OWN_TABLES["responses"])
+        for ids, spans, times in pairs
+    ]
+    return pa.concat_tables(parts)
 
 
 def _no_texts() -> pa.Table:

@@ -28,7 +28,7 @@ from jurat.store.lake import Lake
 from jurat.store.schema import TABLES
 from jurat.telemetry.aliases import load_aliases
 from jurat.telemetry.arrivals import Arrivals
-from jurat.telemetry.derive import Settings, derive
+from jurat.telemetry.derive import HOUSE_TENANT, Settings, derive
 from jurat.telemetry.feedback import feedback_rows
 from jurat.telemetry.log_rows import LogRows, log_rows
 from jurat.telemetry.otlp_signals import decode_metrics
@@ -406,7 +406,8 @@ class Ingest:
         for record, found in batch.signals:
             named = found.scores["subject_id"].to_pylist()
             turns = self._responses.resolve(record.tenant, [name for name in named if name])
-            subjects = pa.array([turns.get(name, name) for name in named], pa.string())
+            house = record.tenant == HOUSE_TENANT
+            subjects = pa.array([turns.get(name, name if house else None) for name in named], pa.string())
             place = found.scores.schema.get_field_index("subject_id")
             batch.rows["scores"].append((record.offset, found.scores.set_column(place, "subject_id", subjects)))
         for record, rows in batch.opinions:

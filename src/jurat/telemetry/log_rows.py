@@ -16,7 +16,7 @@ import pyarrow as pa
 from jurat.errors import DataError
 from jurat.store.schema import TABLES
 from jurat.telemetry.cells import flatten_messages
-from jurat.telemetry.derive import Settings
+from jurat.telemetry.derive import HOUSE_TENANT, Settings
 from jurat.telemetry.feedback import FEEDBACK_KINDS, feedback_rows
 from jurat.telemetry.otlp_signals import decode_logs
 from jurat.telemetry.redaction import redact_text
@@ -150,7 +150,9 @@ def _texts(events: list[dict[str, Any]], record: Record) -> tuple[pa.Table, int]
         for p, r in zip(prompts.to_pylist(), responses.to_pylist(), strict=True)
     ]
     days = [_moment(row[3]).strftime("%Y-%m-%d") for row in rows]
-    columns = [pa.array([row[0] for row in rows]), pa.array(days), prompts, responses, pa.array(digests)]
+    # Words of the house may be of any organisation's turn; a tenant's are its own.
+    whose = pa.array([None if record.tenant in ("", HOUSE_TENANT) else record.tenant] * len(rows), pa.string())
+    columns = [pa.array([row[0] for row in rows]), pa.array(days), prompts, responses, pa.array(digests), whose]
     return pa.table(columns, schema=TABLES["span_text"]), hidden + hidden_too
 
 

@@ -14,6 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from jurat.store.lake import Lake
+from jurat.telemetry.derive import HOUSE_TENANT
 
 __all__ = ["Responses"]
 
@@ -38,7 +39,9 @@ class Responses:
     >>> known = Responses(Lake(Path(tempfile.mkdtemp())))
     >>> known.learn([("acme", "chatcmpl-1", "00f067aa0ba902b7")])
     >>> known.resolve("acme", ["chatcmpl-1", "chatcmpl-2", "b7ad6b7169203331"])
-    {'chatcmpl-1': '00f067aa0ba902b7', 'b7ad6b7169203331': 'b7ad6b7169203331'}
+    {'chatcmpl-1': '00f067aa0ba902b7'}
+    >>> known.resolve("default", ["b7ad6b7169203331"])
+    {'b7ad6b7169203331': 'b7ad6b7169203331'}
     """
 
     def __init__(self, lake: Lake) -> None:
@@ -54,7 +57,9 @@ class Responses:
             self._recent.popitem(last=False)
 
     def resolve(self, tenant: str, responses: Iterable[str]) -> dict[str, str]:
-        """Span ids of those responses that are known; what has the form of a span id stands for itself.
+        """Span ids of those responses that are known; for the house, what has the form of a span id stands for itself.
+
+        A span id travels with requests to other services, so a tenant may speak only of turns that it has sent.
 
         Parameters
         ----------
@@ -75,7 +80,7 @@ class Responses:
         for response in missing:
             if response in older:
                 found[response] = older[response]
-            elif _SPAN_ID.fullmatch(response):
+            elif tenant == HOUSE_TENANT and _SPAN_ID.fullmatch(response):
                 found[response] = response
         return found
 

@@ -154,8 +154,10 @@ def reveal_conversation(
 # Only constants are pasted; the id of the conversation is bound.
 _OWN = f"span_id IN (SELECT span_id FROM spans WHERE {OF_ONE_CONVERSATION} ORDER BY ts_us LIMIT {_MOST_TURNS})"  # noqa: S608
 _TURNS = f"SELECT span_id FROM spans WHERE {OF_ONE_CONVERSATION} ORDER BY ts_us LIMIT {_MOST_TURNS}"  # noqa: S608
-_DIGESTS = f"SELECT DISTINCT span_id, sha256 FROM span_text WHERE {_OWN} ORDER BY span_id, sha256"  # noqa: S608
-_TEXTS = f"SELECT span_id, prompt, response FROM span_text WHERE {_OWN}"  # noqa: S608
+# Words that another organisation sent under the id of one of these turns are not theirs.
+_OF_THEIRS = f"(org_id IS NULL OR org_id IN (SELECT org_id FROM spans WHERE {OF_ONE_CONVERSATION}))"  # noqa: S608
+_DIGESTS = f"SELECT DISTINCT span_id, sha256 FROM span_text WHERE {_OWN} AND {_OF_THEIRS} ORDER BY span_id, sha256"  # noqa: S608
+_TEXTS = f"SELECT span_id, prompt, response FROM span_text WHERE {_OWN} AND {_OF_THEIRS}"  # noqa: S608
 _COMMENTS = f"SELECT span_id, text FROM feedback WHERE text IS NOT NULL AND {_OWN} ORDER BY ts, feedback_id"  # noqa: S608
 
 

@@ -1,8 +1,8 @@
 """The one place where rows are kept apart: a lake's tables as the tenant of a key may see them.
 
 Every statement that a page or an export runs for a person goes through a view. The house's own tenant sees every row, any
-other the rows of the organisation of that name. Text, feedback and labels hang on a turn's id, which a client chooses:
-they are shown only where no other organisation has used the same id.
+other the rows of the organisation of that name. Feedback, labels and scores hang on a turn's id, which a client chooses:
+they are shown only where no other organisation has used the same id. Text carries its organisation.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _OWN_TURNS = (
     "SELECT span_id FROM main.spans GROUP BY span_id "  # noqa: S608 - names from code
     f"HAVING COUNT(org_id) = COUNT(*) AND MIN(org_id) = {_OWN} AND MAX(org_id) = {_OWN}"
 )
-_BY_TURN = {"span_text": "span_id", "feedback": "span_id", "labels": "subject_id", "scores": "subject_id"}
-_BY_COLUMN = {"spans": "org_id", "rollup_1m": "org_id", "dead_letters": "tenant"}
+_BY_TURN = {"feedback": "span_id", "labels": "subject_id", "scores": "subject_id"}
+_BY_COLUMN = {"spans": "org_id", "span_text": "org_id", "rollup_1m": "org_id", "dead_letters": "tenant"}
 _KNOWN = _BY_TURN.keys() | _BY_COLUMN.keys()
 _TABLES = ("spans", "span_text", "feedback", "labels")
 _THREADS = 2
@@ -144,14 +144,17 @@ class TenantView:
 
     def _select(self, table: str) -> str:
         """SELECT of a table's rows that this view shows."""
-        if table in self.missing or (table in _BY_TURN and "spans" in self.missing):
+        if table in self.missing or ((table in _BY_TURN or table == "span_text") and "spans" in self.missing):
             columns = ", ".join(f'CAST(NULL AS {_DUCKDB[f.type]}) AS "{f.name}"' for f in TABLES[table])
             return f"SELECT {columns} WHERE FALSE"
         rows, conditions = _all_of(table), []
         if self.tenant != HOUSE_TENANT and table in _BY_TURN:
             conditions.append(f"{_BY_TURN[table]} IN ({_OWN_TURNS})")
         elif self.tenant != HOUSE_TENANT:
-            conditions.append(f"{_BY_COLUMN[table]} = {_OWN}")
+            own = f"{_BY_COLUMN[table]} = {_OWN}"
+            # Words that the house sent carry no organisation: they go with the turn.
+            own_turn = f"({own} OR ({_BY_COLUMN[table]} IS NULL AND span_id IN ({_OWN_TURNS})))"
+            conditions.append(own_turn if table == "span_text" else own)
         if table == "spans":
             if self.replaced:
                 swapped = ", ".join(f'{expression} AS "{name}"' for name, expression in self.replaced.items())

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from jurat.store.lake import Lake
 from jurat.store.schema import TABLES
+from jurat.telemetry.derive import HOUSE_TENANT
 from jurat.telemetry.own_tables import OWN_TABLES
 from jurat.telemetry.responses import Responses
 
@@ -103,7 +104,9 @@ class WaitingFeedback:
                 held -= _size(row)
                 self._leaving.append(key)
                 own = {name: row[name] for name in TABLES["feedback"].names}
-                out.append(own | {"span_id": turn or row["response_id"]})
+                # What a tenant says of a turn that it never sent belongs to no turn.
+                unmatched = row["response_id"] if row["tenant"] == HOUSE_TENANT else None
+                out.append(own | {"span_id": turn or unmatched})
         return pa.Table.from_pylist(out, schema=TABLES["feedback"])
 
     def forget(self) -> None:
