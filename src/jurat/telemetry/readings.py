@@ -167,7 +167,9 @@ def share_status(n: Ints, k: Ints, base: Interval, shift: float) -> str:
     """
     if base.value is None:
         return "no data"
-    return next((s.status for s in _replayed(n, k, base, shift).state.slices.values()), "no data")
+    status = next((s.status for s in _replayed(n, k, base, shift).state.slices.values()), "no data")
+    # A rise that has passed is history: the alerts tell it, the tile says how it is now.
+    return "ok" if status == "resolved" else status
 
 
 def alarm(n: Ints, k: Ints, base: Interval, shift: float) -> Change | None:
