@@ -301,4 +301,4 @@ def test_a_rise_that_has_passed_is_as_usual_again() -> None:
     n = np.full(170, 200)
     k = np.where((np.arange(170) >= 20) & (np.arange(170) < 60), 60, 8)
     base = share(4_000, 100_000, Usual(span=(0, 1), name="", minutes=500))
-    assert [share_status(n[:m], k[:m], base, 0.03) for m in (15, 55, 170)] == ["ok", "firing", "ok"]
+    assert [share_status(n[:m], k[:m], base, 0.03) for m in (15, 55, 80, 170)] == ["ok", "firing", "ok", "ok"]
