@@ -46,7 +46,7 @@ WINDOW_SQL = f"""WITH opened AS (
 ),
 numbered AS (
   SELECT user_code, seconds, opens,
-    SUM(opens) OVER (PARTITION BY user_code ORDER BY seconds ROWS UNBOUNDED PRECEDING) AS session
+    SUM(opens) OVER (PARTITION BY user_code ORDER BY seconds, opens DESC ROWS UNBOUNDED PRECEDING) AS session
   FROM opened
 ),
 placed AS (
