@@ -11,7 +11,6 @@ verified is remembered by its SHA-256 while the process lives; whether its key i
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import hashlib
 import hmac
@@ -19,13 +18,13 @@ import json
 import re
 import secrets
 import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-from jurat.errors import JuratError, SpecError, UnknownName, UsageError
-from jurat.store.durable import fsync_directory, make_folder
+from jurat.errors import JuratError, UnknownName, UsageError
+from jurat.store.sqlite_file import SqliteFile
 
 __all__ = ["AccessDenied", "ApiKey", "Control", "NewKey", "Pin", "Role"]
 
@@ -66,7 +65,6 @@ _MIGRATIONS = (
 )
 """One script a schema version; a script that was released is never edited."""
 
-_BUSY_SECONDS = 30.0
 _TOKEN = re.compile(r"jrt_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 
 
@@ -105,7 +103,7 @@ class Pin:
     created: str
 
 
-class Control:
+class Control(SqliteFile):
     """The control plane in one SQLite file.
 
     Parameters
@@ -133,45 +131,8 @@ class Control:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = Path(path)
         self._verified: dict[str, bytes] = {}
-        if not self.path.exists():
-            make_folder(self.path.parent)
-            self.path.touch(mode=0o600)
-            fsync_directory(self.path.parent)
-        self._migrate()
-
-    @contextlib.contextmanager
-    def _transaction(self, *, writing: bool = False) -> Iterator[sqlite3.Connection]:
-        """One connection, one transaction; a writer waits for the other, and nothing is half done."""
-        connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
-        with contextlib.closing(connection):
-            connection.row_factory = sqlite3.Row
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
-            try:
-                yield connection
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-            connection.execute("COMMIT")
-
-    def _migrate(self) -> None:
-        with self._transaction(writing=True) as connection:
-            connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)")
-            held = connection.execute("SELECT MAX(version) FROM schema_version").fetchone()[0] or 0
-            if held > len(_MIGRATIONS):
-                raise SpecError(
-                    "the control database is newer than this package",
-                    seen=f"schema {held} in {self.path}, this package knows {len(_MIGRATIONS)}",
-                    next_step="upgrade jurat",
-                )
-            for version, script in enumerate(_MIGRATIONS[held:], start=held + 1):
-                for statement in filter(str.strip, script.split(";")):
-                    connection.execute(statement)
-                connection.execute("INSERT INTO schema_version (version) VALUES (?)", (version,))
+        super().__init__(path, name="control", migrations=_MIGRATIONS, version_table="schema_version")
 
     @property
     def schema_version(self) -> int:

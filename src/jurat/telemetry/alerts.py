@@ -8,20 +8,19 @@ written down and nobody is told.
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import json
 import random
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from jurat.errors import SpecError, UnknownName
+from jurat.errors import UnknownName
 from jurat.evidence.ledger import Ledger
-from jurat.store.durable import fsync_directory, make_folder
+from jurat.store.sqlite_file import SqliteFile
 from jurat.telemetry.alert_words import change_document, change_id, headline, is_told
 from jurat.telemetry.monitor_document import state_from_json, state_to_json
 from jurat.telemetry.monitors import Change, Monitor, MonitorState, SliceKey
@@ -69,7 +68,6 @@ _MIGRATIONS = (
 ENTRY_KIND = "alert"
 """Kind of the ledger's entries."""
 
-_BUSY_SECONDS = 30.0
 _ATTEMPTS = 8
 _FIRST_PAUSE = 2.0
 _LONGEST_PAUSE = 600.0
@@ -97,7 +95,7 @@ class Delivery:
     error: str | None
 
 
-class AlertStore:
+class AlertStore(SqliteFile):
     """Alerts in one SQLite file.
 
     Parameters
@@ -112,44 +110,7 @@ class AlertStore:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = Path(path)
-        if not self.path.exists():
-            make_folder(self.path.parent)
-            self.path.touch(mode=0o600)
-            fsync_directory(self.path.parent)
-        self._migrate()
-
-    @contextlib.contextmanager
-    def _transaction(self, *, writing: bool = False) -> Iterator[sqlite3.Connection]:
-        """One connection, one transaction; a writer waits for the other, and nothing is half done."""
-        connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
-        with contextlib.closing(connection):
-            connection.row_factory = sqlite3.Row
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
-            try:
-                yield connection
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-            connection.execute("COMMIT")
-
-    def _migrate(self) -> None:
-        with self._transaction(writing=True) as connection:
-            connection.execute("CREATE TABLE IF NOT EXISTS alert_schema_version (version INTEGER NOT NULL)")
-            held = connection.execute("SELECT MAX(version) FROM alert_schema_version").fetchone()[0] or 0
-            if held > len(_MIGRATIONS):
-                raise SpecError(
-                    "the alert database is newer than this package",
-                    seen=f"schema {held} in {self.path}, this package knows {len(_MIGRATIONS)}",
-                    next_step="upgrade jurat",
-                )
-            for version, script in enumerate(_MIGRATIONS[held:], start=held + 1):
-                for statement in filter(str.strip, script.split(";")):
-                    connection.execute(statement)
-                connection.execute("INSERT INTO alert_schema_version (version) VALUES (?)", (version,))
+        super().__init__(path, name="alert", migrations=_MIGRATIONS, version_table="alert_schema_version")
 
     # Monitors -------------------------------------------------------------------------------------------------
 
